@@ -1,0 +1,1 @@
+"""What a focus dataset is: images, stacks, labels, grouped splits, checks and simulation."""

@@ -1,0 +1,1 @@
+"""Focus stacks with known truth, by partially coherent wave optics."""

@@ -1,0 +1,189 @@
+"""Instruments: the optics, stage and camera that a simulated stack is seen through, read from YAML."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dataset.errors import InputError
+
+INSTRUMENT_FOLDER = Path(__file__).parents[2] / "conf" / "instruments"
+
+Triple = tuple[float, float, float]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Camera(BaseModel):
+    """What happens between the intensity image and the file.
+
+    Pairs are ranges from which each field draws one value: two fields of one microscope differ in lamp level, white
+    balance and vignetting, the slices of one stack do not.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    full_well_e: Positive = 10_000
+    read_noise_e: Annotated[float, Field(ge=0)] = 4
+    background_level: tuple[Positive, Annotated[float, Field(lt=1)]] = (0.78, 0.92)
+    white_balance_spread: Annotated[float, Field(ge=0, lt=0.5)] = 0.04
+    vignetting: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(lt=1)]] = (0.0, 0.08)
+    lamp_flicker: Annotated[float, Field(ge=0, lt=0.5)] = 0.004
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 92
+
+
+class Instrument(BaseModel):
+    """A microscope as the simulator needs it. Colours are in the order red, green, blue.
+
+    Attributes
+    ----------
+    numerical_aperture, immersion_index
+        Of the objective; the aperture must stay below the index.
+    pixel_um
+        Camera pixel in the object plane, micrometres.
+    condenser_sigma
+        Condenser aperture over objective aperture, 0 (coherent) to 1.
+    wavelengths_um
+        One vacuum wavelength a colour channel.
+    spherical_waves
+        Primary spherical aberration, Zernike coefficient in waves of green.
+    axial_colour_um
+        Defocus added to each channel; an under-corrected objective has blue above green.
+    phase_um_per_density
+        Optical path that goes with one unit of optical density (base e) in stained cells.
+    z_step_um, n_slices, score_per_slice
+        Of the recorded stacks; a slice's label is ``score_per_slice`` times its distance from the sharpest slice.
+    best_slice
+        Range from which the true best plane of a field is drawn, as fractions of the stack from first to last slice.
+    crop_um
+        Range of crop widths and heights, micrometres.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    numerical_aperture: Positive
+    immersion_index: Annotated[float, Field(ge=1, le=2)]
+    pixel_um: Positive
+    condenser_sigma: Annotated[float, Field(ge=0, le=1)]
+    wavelengths_um: tuple[Positive, Positive, Positive] = (0.62, 0.54, 0.46)
+    spherical_waves: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    axial_colour_um: Triple = (0.0, 0.0, 0.0)
+    phase_um_per_density: Annotated[float, Field(ge=0, le=0.5)] = 0.06
+    z_step_um: Positive
+    n_slices: Annotated[int, Field(ge=3, le=201)] = 11
+    score_per_slice: Positive = 0.2
+    best_slice: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(le=1)]] = (0.3, 0.7)
+    crop_um: tuple[Annotated[float, Field(ge=4)], Annotated[float, Field(le=60)]] = (14.0, 19.0)
+    camera: Camera = Camera()
+
+    @model_validator(mode="after")
+    def _physically_possible(self) -> "Instrument":
+        if self.numerical_aperture >= self.immersion_index:
+            raise ValueError(
+                f"numerical_aperture {self.numerical_aperture:g} is not below immersion_index "
+                f"{self.immersion_index:g}; check which of the two is wrong"
+            )
+        for name in ("best_slice", "crop_um"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} runs from {low:g} down to {high:g}; write the smaller number first")
+        return self
+
+    @property
+    def oversampling(self) -> int:
+        """Grid points per camera pixel, the smallest integer at which the intensity's bandwidth 2 NA / lambda fits."""
+        return int(np.ceil(4 * self.numerical_aperture * self.pixel_um / min(self.wavelengths_um)))
+
+    @property
+    def depth_of_field_um(self) -> float:
+        """Classical depth of field n lambda / NA^2 in green, micrometres."""
+        return self.immersion_index * self.wavelengths_um[1] / self.numerical_aperture**2
+
+
+def known_instruments() -> list[str]:
+    """Names of the instruments that come with the project."""
+    return sorted(path.stem for path in INSTRUMENT_FOLDER.glob("*.yaml"))
+
+
+def load_instrument(name_or_file: str) -> Instrument:
+    """Read an instrument by its name in ``conf/instruments`` or from a YAML file.
+
+    Raises
+    ------
+    InputError
+        Unknown name, unreadable YAML, unknown or missing keys, or values that no microscope can have.
+    """
+    path = Path(name_or_file)
+    if path.suffix not in {".yaml", ".yml"}:
+        path = INSTRUMENT_FOLDER / f"{name_or_file}.yaml"
+        if not path.is_file():
+            known = ", ".join(known_instruments())
+            raise InputError(f"unknown instrument '{name_or_file}'; known ones: {known}, or give a .yaml file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"instrument file {path} does not exist; check the path") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        detail = " ".join(str(error).split())
+        raise InputError(f"instrument file {path} is not readable YAML ({detail}); correct it") from None
+    if not isinstance(content, dict):
+        raise InputError(f"instrument file {path} holds no 'key: value' lines; see conf/instruments/dry50.yaml")
+    try:
+        return Instrument.model_validate({"name": path.stem, **content})
+    except ValidationError as error:
+        raise InputError(f"instrument file {path}: {_first_fault(error)}") from None
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key '{key}'; known keys: {', '.join(Instrument.model_fields)}"
+    if fault["type"] == "missing":
+        return f"key '{key}' is missing; add it (see conf/instruments/dry50.yaml)"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{key}: {message} (given: {fault['input']!r})" if key else message
+
+
+def vary(instrument: Instrument, amount: float, rng: np.random.Generator) -> Instrument:
+    """Draw a relative of ``instrument``: every optical parameter moved at random.
+
+    Parameters
+    ----------
+    instrument
+        The middle of the range.
+    amount
+        Relative half width: 0.2 draws aperture, condenser, phase and pixel within +-20 %. Aberrations, which may be
+        zero, move by up to ``amount`` times a quarter wave and a depth of field. 0 returns the instrument.
+    rng
+        Source of randomness.
+
+    Returns
+    -------
+    Instrument
+        With ``z_step_um`` in the same proportion to the depth of field, so that a slice stays an equally hard step.
+    """
+    if amount == 0:
+        return instrument
+
+    def factor() -> float:
+        return float(1 + amount * rng.uniform(-1, 1))
+
+    # 95 % of the index: at grazing angles the paraxial depth of field loses its meaning.
+    widest = min(instrument.numerical_aperture * (1 + amount), 0.95 * instrument.immersion_index)
+    aperture = float(rng.uniform(instrument.numerical_aperture * (1 - amount), widest))
+    depth = instrument.immersion_index * instrument.wavelengths_um[1] / aperture**2
+    red, green, blue = (colour + amount * depth * rng.uniform(-1, 1) for colour in instrument.axial_colour_um)
+    return instrument.model_copy(
+        update={
+            "numerical_aperture": aperture,
+            "pixel_um": instrument.pixel_um * factor(),
+            "condenser_sigma": min(instrument.condenser_sigma * factor(), 1.0),
+            "spherical_waves": instrument.spherical_waves + 0.25 * amount * float(rng.uniform(-1, 1)),
+            "axial_colour_um": (red - green, 0.0, blue - green),
+            "phase_um_per_density": instrument.phase_um_per_density * factor(),
+            "z_step_um": instrument.z_step_um * depth / instrument.depth_of_field_um,
+        }
+    )
