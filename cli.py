@@ -1,0 +1,205 @@
+"""Command line of Focus Picker. Each command imports what it needs when it runs, so that the others start at once."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dataset.errors import InputError
+
+app = typer.Typer(
+    help="Signed focus scores of white-blood-cell images, and the best plane of a z-stack.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with focus_labels.csv and cell_stacks/.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
+Model = Annotated[
+    Path | None, typer.Option(help="baseline.txt of a training run, or the run's folder.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+
+
+@app.command(
+    epilog="Examples: `cli.py simulate demo/data --stacks 60` · "
+    "`cli.py simulate data --from-images my_crops --instrument dry50 --stacks 400`"
+)
+def simulate(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder to make.")],
+    stacks: Annotated[int, typer.Option(help="Number of z-stacks.")] = 60,
+    seed: Seed = 0,
+    instrument: Annotated[
+        list[str], typer.Option(help="Name in conf/instruments or a YAML file; repeat it to mix instruments.")
+    ] = ["dry50"],  # noqa: B006 - Typer reads the default once and never changes it
+    from_images: Annotated[
+        Path | None, typer.Option(help="Folder of in-focus crops that become the cells.", show_default=False)
+    ] = None,
+    source_pixel_um: Annotated[float, typer.Option(help="Pixel size of those crops, micrometres.")] = 0.1,
+    vary: Annotated[float, typer.Option(help="Spread of the optics from field to field, 0 to 0.5.")] = 0.0,
+    jobs: Jobs = 2,
+    overwrite: Annotated[bool, typer.Option(help="Replace a data set that simulate made.")] = False,
+) -> None:
+    """Make a data set with known truth by partially coherent wave optics."""
+    from dataset.simulation.generate import simulate_dataset
+    from dataset.simulation.instrument import load_instrument
+
+    table = simulate_dataset(
+        dataset,
+        [load_instrument(name) for name in instrument],
+        stacks=stacks,
+        seed=seed,
+        from_images=from_images,
+        source_pixel_um=source_pixel_um,
+        vary_by=vary,
+        jobs=jobs,
+        overwrite=overwrite,
+    )
+    print(f"{dataset}: {len(table)} images in {stacks} stacks, labels and truth written")
+
+
+@app.command(epilog="Example: `cli.py inspect my_data --output contact_sheet.png`")
+def inspect(
+    dataset: Dataset,
+    output: Annotated[Path | None, typer.Option(help="Contact sheet to write (PNG).", show_default=False)] = None,
+    jobs: Jobs = 2,
+) -> None:
+    """Tell what is in a data set and what is wrong with it; exit 2 if it cannot be used for training."""
+    from dataset.inspection import contact_sheet, describe, inspect_dataset
+
+    inspection = inspect_dataset(dataset, jobs=jobs)
+    print(describe(inspection))
+    sheet = contact_sheet(dataset, inspection.labels, output or Path(f"{dataset.resolve().name}_contact_sheet.png"))
+    if sheet is not None:
+        print(f"contact sheet: {sheet}")
+    if not inspection.usable:
+        raise InputError(f"{dataset} cannot be used for training: {inspection.reason}")
+
+
+@app.command(epilog="Example: `cli.py baseline my_data --output results/runs/baseline`")
+def baseline(
+    dataset: Dataset,
+    output: Annotated[Path, typer.Option(metavar="RUN", help="Run folder to write.")],
+    seed: Seed = 0,
+    jobs: Jobs = 2,
+) -> None:
+    """Train and test the baseline: handcrafted focus measures and cues into LightGBM."""
+    from evaluation.baseline_run import run_baseline, summary
+
+    metrics = run_baseline(dataset, output, seed=seed, jobs=jobs)
+    print(summary(metrics))
+    print(f"run folder: {output}")
+
+
+@app.command(epilog="Example: `cli.py score crops/ --model results/runs/baseline --output predictions.csv`")
+def score(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Images or folders of images.")],
+    model: Model = None,
+    output: Annotated[Path | None, typer.Option(help="Write a CSV here.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score single images: signed score, 90 % interval, and what it means. CSV on stdout unless told otherwise."""
+    from dataset.files import atomic_path
+    from stack_inference.scorers import load_scorer
+    from stack_inference.single_image import find_images, score_files, score_table
+
+    if model is None:
+        raise InputError("score needs --model: give a baseline.txt, made by 'cli.py baseline DATASET --output RUN'")
+    scorer = load_scorer(model)
+    rows = list(score_files(find_images(paths), scorer))
+    for row in rows:
+        if row.problem:
+            print(row.problem, file=sys.stderr)
+    if output is not None:
+        with atomic_path(output) as temporary:
+            score_table(rows).to_csv(temporary, index=False)
+        print(f"{output}: {len(rows)} images", file=sys.stderr)
+    if as_json:
+        for row in rows:
+            print(json.dumps(row.as_row()))
+    elif output is None:
+        print(score_table(rows).to_csv(index=False, float_format="%.4f"), end="")
+
+
+@app.command(
+    "pick-focus",
+    epilog="Examples: `cli.py pick-focus stack_folder --plot pick.png` · "
+    "`cli.py pick-focus my_data/cell_stacks --output picks.csv` · `cli.py pick-focus z.ome.tif --json`",
+)
+def pick_focus(
+    stacks: Annotated[
+        list[Path], typer.Argument(metavar="STACK...", help="Folder of slices, folder of stacks, or multi-page TIFF.")
+    ],
+    model: Model = None,
+    method: Annotated[str | None, typer.Option(help="Curve fit; see docs/stack_inference.md.")] = None,
+    measure: Annotated[str, typer.Option(help="Focus measure of the sharpness curve.")] = "tenengrad",
+    z_step_um: Annotated[
+        float | None, typer.Option(help="Distance of the slices; best_z_um is given when known.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    output: Annotated[Path | None, typer.Option(help="Write picks.csv here.", show_default=False)] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture of the pick here.", show_default=False)] = None,
+    jobs: Jobs = 2,
+) -> None:
+    """Find the best plane of z-stacks, between slices, with its standard error and a status."""
+    from dataset.stacks import find_stacks
+    from stack_inference.batch import pick_many, write_picks
+    from stack_inference.plot import plot_picks
+    from stack_inference.scorers import load_scorer
+
+    found = [stack for path in stacks for stack in find_stacks(path)]
+    scorer = load_scorer(model) if model is not None else None
+    picks = []
+    for pick in pick_many(found, measure=measure, method=method, scorer=scorer, z_step_um=z_step_um, jobs=jobs):
+        print(pick.as_json() if as_json else pick.as_sentence(), flush=True)
+        picks.append(pick)
+    if output is not None:
+        write_picks(picks, output)
+    if plot is not None:
+        plot_picks(picks, found, plot)
+
+
+@app.command(epilog="Example: `cli.py compare results/runs/baseline results/runs/cnn --output results`")
+def compare(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="[RUN...]", help="Run folders; all below results/runs if none given.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for compare.md, .csv and .png.")] = Path("results"),
+) -> None:
+    """Put runs side by side: errors, sign accuracy, coverage, and whether they differ."""
+    from evaluation.compare import compare_runs, to_markdown
+    from evaluation.runs import find_runs
+
+    comparison = compare_runs(runs or find_runs("results/runs"), output, report=Path("report.md"))
+    print(to_markdown(comparison))
+    print(f"written: {output / 'compare.md'}, compare.csv and compare.png")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 2 the input is at fault, 130 interrupted; a defect raises."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except typer.TyperException as error:
+        if message := error.format_message():  # empty when the help was shown for want of arguments
+            print(f"error: {message} (see --help)", file=sys.stderr)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted: nothing half-written is left behind", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our stdout (head, say) has seen enough; that is no fault.
+        sys.stderr.close()
+        return 0
+    return code or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

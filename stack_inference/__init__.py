@@ -1,0 +1,1 @@
+"""From the scores of a stack's slices to its best focal plane."""

@@ -1,0 +1,80 @@
+"""Many stacks: all cores, bounded memory, one bad stack never stops the rest."""
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from joblib import Parallel, delayed
+
+from dataset.errors import InputError
+from dataset.files import atomic_path
+from dataset.progress import track
+from dataset.stacks import Stack
+from stack_inference import status
+from stack_inference.pick import Pick, choose_method, pick_focus
+from stack_inference.scoring import Scorer, check_measure
+
+
+def pick_many(
+    stacks: Sequence[Stack],
+    *,
+    measure: str = "tenengrad",
+    method: str | None = None,
+    scorer: Scorer | None = None,
+    z_step_um: float | None = None,
+    jobs: int = 1,
+    progress: bool = True,
+) -> Iterator[Pick]:
+    """Yield the pick of each stack, in the order given, as soon as it and those before it are done.
+
+    No more than about two stacks a worker are in memory at a time. A stack that raises InputError (a file vanished, a
+    damaged TIFF) yields a pick with the status ``unreadable`` and the reason as its advice.
+
+    Parameters
+    ----------
+    stacks, measure, method, scorer, z_step_um
+        As in ``pick_focus``.
+    jobs
+        Number of processes, -1 for all cores; 1 stays in this process. A scorer is copied to each.
+    progress
+        Whether to draw a bar on stderr.
+
+    Raises
+    ------
+    InputError
+        At once, if there is no such measure or method.
+    """
+    check_measure(measure)
+    method = choose_method(method, signed=scorer is not None)
+    options = {"measure": measure, "method": method, "scorer": scorer, "z_step_um": z_step_um}
+    return _run(stacks, options, min(jobs, len(stacks)) or 1, progress)
+
+
+def _run(stacks: Sequence[Stack], options: dict, jobs: int, progress: bool) -> Iterator[Pick]:
+    if jobs == 1:
+        picks: Iterable[Pick] = (_pick_or_say_why(stack, options) for stack in stacks)
+    else:
+        parallel = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")
+        picks = parallel(delayed(_pick_or_say_why)(stack, options) for stack in stacks)
+    yield from track(picks, "picking focus", total=len(stacks)) if progress else picks
+
+
+def _pick_or_say_why(stack: Stack, options: dict) -> Pick:
+    try:
+        return pick_focus(stack, **options)
+    except InputError as error:
+        nan = math.nan
+        return Pick(
+            stack.name, len(stack.slices), None, "", nan, nan, nan, status.UNREADABLE, str(error), options["method"], ()
+        )
+
+
+def write_picks(picks: Iterable[Pick], output: str | Path) -> None:
+    """Write ``picks.csv``, one row a stack, as the picks come; the file appears when all are done, or not at all."""
+    columns = [field.name for field in fields(Pick) if field.name != "slices"]
+    with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(pick.as_row() for pick in picks)

@@ -1,0 +1,218 @@
+"""One picture of a pick: focus curve, fit, best plane with its error, and the slices themselves.
+
+Drawn with matplotlib's objects only; no global state is touched, so that it works in threads and servers. Colours are
+Okabe and Ito's, which colour-blind people tell apart.
+"""
+
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from dataset.errors import InputError
+from dataset.files import atomic_path
+from dataset.progress import track
+from dataset.stacks import Stack
+from stack_inference import status
+from stack_inference.pick import METHODS, Pick
+from stack_inference.scoring import common_window, positions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, VERMILION, GREEN, GREY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#777777"
+STATUS_COLOURS = {status.OK: GREEN, status.EDGE: VERMILION, status.FLAT: GREY, status.UNREADABLE: GREY}
+
+WIDTH_INCH, DPI = 10.0, 100
+MOST_THUMBNAILS = 11  # more would be too small to judge, and would take the file over 300 KB
+THUMBNAIL_PX = 88
+FIT_SHOWN = 1.3  # slices on each side of the best plane, about what the fit has seen
+
+
+def plot_pick(pick: Pick, stack: Stack, output: str | Path) -> None:
+    """Draw one pick to a PNG (or another format by its suffix) of less than 300 KB, whole or not at all.
+
+    Parameters
+    ----------
+    pick
+        From ``pick_focus``, of this stack.
+    stack
+        Read again for the thumbnails; at most ``MOST_THUMBNAILS`` slices are, evenly spaced and the best among them.
+    output
+        File to write.
+
+    Raises
+    ------
+    InputError
+        If matplotlib knows no format of that suffix.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    signed = any(np.isfinite(part.score) for part in pick.slices)
+    shown = thumbnail_indices(pick)
+    heights = [2.7] + [1.5] * signed + [1.0] * bool(shown)
+    figure = Figure(figsize=(WIDTH_INCH, 1.3 + sum(heights)), dpi=DPI, layout="constrained")
+    _check_suffix(Path(output), FigureCanvasAgg(figure).get_supported_filetypes())
+    grid = iter(figure.add_gridspec(len(heights), 1, height_ratios=heights))
+    _title(figure, pick)
+    _draw_sharpness(figure.add_subplot(next(grid)), pick, _refit(pick, stack, signed))
+    if signed:
+        _draw_scores(figure.add_subplot(next(grid)), pick)
+    if shown:
+        row = next(grid).subgridspec(1, len(shown))
+        _draw_thumbnails([figure.add_subplot(row[column]) for column in range(len(shown))], pick, stack, shown)
+    with atomic_path(output) as temporary:
+        figure.savefig(temporary)
+
+
+def plot_picks(picks: Sequence[Pick], stacks: Sequence[Stack], output: str | Path) -> list[Path]:
+    """Draw each pick beside its stack to the file that ``plot_paths`` chooses, and return these files."""
+    paths = plot_paths(stacks, output)
+    jobs = list(zip(picks, stacks, paths, strict=True))
+    for pick, stack, path in track(jobs, "drawing"):
+        plot_pick(pick, stack, path)
+    return paths
+
+
+def plot_paths(stacks: Sequence[Stack], output: str | Path) -> list[Path]:
+    """Choose the file of each stack's picture.
+
+    One stack is drawn to ``output`` itself. With several, ``output`` without its suffix names a folder that gets one
+    ``<stack>.png`` each (a sheet of many stacks would be unreadable); stacks that share a name are numbered.
+    """
+    output = Path(output)
+    if len(stacks) == 1:
+        return [output]
+    seen: Counter[str] = Counter()
+    paths = []
+    for stack in stacks:
+        seen[stack.name] += 1
+        again = f"_{seen[stack.name]}" if seen[stack.name] > 1 else ""
+        paths.append(output.with_suffix("") / f"{stack.name}{again}{output.suffix or '.png'}")
+    return paths
+
+
+def thumbnail_indices(pick: Pick) -> list[int]:
+    """Slices to show: all, or evenly spaced ones from the first to the last with the best among them."""
+    if pick.n_slices <= MOST_THUMBNAILS:
+        return list(range(pick.n_slices))
+    indices = np.linspace(0, pick.n_slices - 1, MOST_THUMBNAILS).round().astype(int)
+    if pick.best_index is not None:
+        indices[np.argmin(np.abs(indices - pick.best_index))] = pick.best_index
+    return sorted({int(index) for index in indices})
+
+
+def _check_suffix(output: Path, known: dict[str, str]) -> None:
+    if output.suffix.lstrip(".").lower() not in known:
+        raise InputError(f"{output} does not end in a picture format: take .png (or {', '.join(sorted(known))}).")
+
+
+def _title(figure: "Figure", pick: Pick) -> None:
+    if np.isfinite(pick.best_position):
+        error = f" ± {pick.standard_error:.2f}" if np.isfinite(pick.standard_error) else ""
+        in_um = f", {pick.best_z_um:.3g} µm" if np.isfinite(pick.best_z_um) else ""
+        place = f"best plane {pick.best_position:.2f}{error} slices{in_um} ({pick.best_file})"
+    else:
+        place = "no best plane"
+    title = f"{pick.stack}: {place}, {pick.status}"
+    advice = textwrap.fill(pick.advice, 130, max_lines=3, placeholder=" …")
+    figure.suptitle(
+        "\n".join(filter(None, [title, advice])),
+        fontsize=10.5,
+        color="black" if pick.status == status.OK else VERMILION,
+    )
+
+
+def _colour(state: str) -> str:
+    return STATUS_COLOURS.get(state, VERMILION)
+
+
+def _refit(pick: Pick, stack: Stack, signed: bool) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Fit again what the pick was made from: sharpness as a function of the slice, None where no curve was fitted."""
+    if pick.status != status.OK or signed:
+        return None
+    z, _ = positions(stack)
+    curve = METHODS[pick.method](z, np.array([part.sharpness for part in pick.slices])).curve
+    return curve and (lambda index: curve(np.interp(index, np.arange(len(z)), z)))
+
+
+def _draw_sharpness(axes: "Axes", pick: Pick, fit: Callable[[np.ndarray], np.ndarray] | None) -> None:
+    sharpness = np.array([part.sharpness for part in pick.slices])
+    index, known = np.arange(len(sharpness)), np.isfinite(sharpness)
+    axes.plot(index[known], sharpness[known], "o-", color=BLUE, linewidth=1, markersize=5, label="slices")
+    if fit:
+        first, last = pick.best_position - FIT_SHOWN, pick.best_position + FIT_SHOWN
+        at = np.linspace(max(0, first), min(pick.n_slices - 1, last), 60)
+        axes.plot(at, fit(at), color=ORANGE, linewidth=2.5, zorder=1, label=f"fit ({pick.method})")
+    if known.any() and sharpness[known].min() >= 0:
+        axes.set_ylim(0, 1.1 * sharpness[known].max() or 1)  # so that a curve that hardly varies looks like one
+    if not known.all():
+        at_bottom = np.full((~known).sum(), 0.05)
+        axes.plot(
+            index[~known], at_bottom, "x", color=VERMILION, transform=axes.get_xaxis_transform(), label="left out"
+        )
+    axes.set_ylabel("sharpness")
+    _mark_best(axes, pick)
+    axes.legend(loc="best", fontsize=8, framealpha=0.7, edgecolor="none")
+
+
+def _draw_scores(axes: "Axes", pick: Pick) -> None:
+    score = np.array([part.score for part in pick.slices])
+    index = np.arange(len(score))
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    axes.plot(index, score, "s-", color=ORANGE, linewidth=1, markersize=4)
+    axes.set_ylabel("focus score\n– too close, + too far", fontsize=9)
+    _mark_best(axes, pick)
+
+
+def _mark_best(axes: "Axes", pick: Pick) -> None:
+    """Vertical line at the best plane, a band of one standard error, and one tick a slice."""
+    colour = _colour(pick.status)
+    if np.isfinite(pick.best_position):
+        axes.axvline(pick.best_position, color=colour, linestyle="--", linewidth=1.5, label="best plane")
+    if np.isfinite(pick.standard_error):
+        low, high = pick.best_position - pick.standard_error, pick.best_position + pick.standard_error
+        axes.axvspan(low, high, color=colour, alpha=0.2, linewidth=0, label="± 1 standard error")
+    axes.set_xlim(-0.5, max(pick.n_slices, 1) - 0.5)
+    axes.set_xticks(range(0, pick.n_slices, max(1, pick.n_slices // 20)))
+    axes.set_xlabel("slice", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_thumbnails(row: Sequence["Axes"], pick: Pick, stack: Stack, shown: Sequence[int]) -> None:
+    for axes, index, picture in zip(row, shown, _thumbnails(stack, shown), strict=True):
+        best = index == pick.best_index
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_title(stack.slices[index].file, fontsize=7, fontweight="bold" if best else None)
+        if picture is None:
+            axes.text(0.5, 0.5, "not\nreadable", ha="center", va="center", fontsize=7, transform=axes.transAxes)
+            axes.set_aspect("equal")
+        else:
+            axes.imshow(picture, interpolation="nearest")
+        axes.spines[:].set(color=_colour(pick.status) if best else GREY, linewidth=4 if best else 0.5)
+
+
+def _thumbnails(stack: Stack, shown: Sequence[int]) -> list[np.ndarray | None]:
+    """Read the slices to show, cut to their common window and reduced; None for those that cannot be read."""
+    images: list[np.ndarray | None] = []
+    for index in shown:
+        try:
+            images.append(stack.slices[index].read())
+        except InputError:
+            images.append(None)
+    return [None if image is None else _reduced(image) for image in common_window(images)]
+
+
+def _reduced(image: np.ndarray) -> np.ndarray:
+    """8-bit copy with a longer side of at most ``THUMBNAIL_PX``."""
+    if image.dtype == np.uint16:
+        image = (image // 257).astype(np.uint8)
+    factor = min(1.0, THUMBNAIL_PX / max(image.shape[:2]))
+    return cv2.resize(np.ascontiguousarray(image), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)

@@ -1,0 +1,41 @@
+"""Trained models as scorers: one line for each kind of file that can score an image."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dataset.errors import InputError
+from stack_inference.scoring import Scorer
+
+
+def _load_baseline(path: Path) -> Scorer:
+    from features.baseline import load_baseline
+
+    return load_baseline(path)
+
+
+SCORERS: dict[str, Callable[[Path], Scorer]] = {
+    "baseline.txt": _load_baseline,
+}
+"""Loader by file name; in a run folder the first that is there is taken, so that order is preference."""
+
+
+def load_scorer(path: str | Path) -> Scorer:
+    """Load a trained model from its file or from the run folder that holds it.
+
+    Raises
+    ------
+    InputError
+        No such path, a folder without a model, a file of an unknown kind, or one that its loader refuses.
+    """
+    path = Path(path)
+    if path.is_dir():
+        names = [name for name in SCORERS if (path / name).is_file()]
+        if not names:
+            raise InputError(f"{path} holds no model ({', '.join(SCORERS)}); give the folder of a finished run")
+        return SCORERS[names[0]](path / names[0])
+    if not path.is_file():
+        raise InputError(f"model {path} does not exist; give a model file or its run folder")
+    suffixes = {Path(name).suffix: loader for name, loader in SCORERS.items()}
+    if path.suffix not in suffixes:
+        raise InputError(f"{path} is no model this version knows ({', '.join(suffixes)}); give one of those")
+    return suffixes[path.suffix](path)

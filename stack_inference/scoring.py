@@ -1,0 +1,220 @@
+"""From the images of a stack to numbers per slice: sharpness by a measure, signed scores by a model.
+
+The two are told apart throughout. Sharpness needs no training, is largest in focus and carries no sign. A score is a
+model's: zero in focus, positive where the lens is too far; what to maximise is then ``-score**2``, which is exactly a
+parabola in z where the score is linear in z.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Protocol
+
+import cv2
+import numpy as np
+
+import features
+from dataset.errors import InputError
+from dataset.stacks import Slice, Stack, slice_numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DARK_SHARE = 0.25
+"""A slice darker than this share of the stack's median brightness was not lit as the others were and is left out."""
+
+
+class Scorer(Protocol):
+    """Anything that gives images a signed focus score; a trained ``features.baseline.Baseline`` is one."""
+
+    def score_images(self, images: Sequence[np.ndarray]) -> "pd.DataFrame":
+        """Return one row an image, with at least the columns ``score``, ``lower`` and ``upper``."""
+
+
+@dataclass(frozen=True)
+class StackScores:
+    """What is known of each slice; every array has length n, the number of slices, and NaN for what is not known.
+
+    Parameters
+    ----------
+    stack
+        Name of the stack.
+    files
+        Names of the slices.
+    z
+        Positions in z order, counted in slice spacings from the first slice unless ``z_um`` holds.
+    z_in_um
+        Whether ``z`` is in micrometres.
+    sharpness
+        By the chosen measure, on the window that all slices share.
+    grey_spread
+        Standard deviation of grey by its mean.
+    score, lower, upper
+        Signed score and its interval; all NaN without a scorer.
+    problems
+        Why a slice is left out, empty for good ones.
+    signed
+        Whether a scorer was asked, so that ``score`` decides the focus.
+    """
+
+    stack: str
+    files: tuple[str, ...]
+    z: np.ndarray
+    z_in_um: bool
+    sharpness: np.ndarray
+    grey_spread: np.ndarray
+    score: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    problems: tuple[str, ...]
+    signed: bool
+
+    @property
+    def focus(self) -> np.ndarray:
+        """The curve to maximise: ``-score**2`` with a scorer, else sharpness."""
+        return -(self.score**2) if self.signed else self.sharpness
+
+
+def score_stack(stack: Stack, *, measure: str = "tenengrad", scorer: Scorer | None = None) -> StackScores:
+    """Read a stack once and measure every slice.
+
+    Slices that cannot be used stay in as gaps (NaN) with their reason: unreadable ones, ones much darker than the rest
+    (the lamp was off), and constant ones beside others that are not. Their number may leave nothing to go by; that is
+    for ``pick`` to say.
+
+    Sharpness is measured on the central window that all slices share, at native scale: a tracked cell's crops may grow
+    with z, and neither their size nor a resampling may pass for focus. The scorer gets whole images, as in training.
+
+    Raises
+    ------
+    InputError
+        If there is no measure of this name.
+    """
+    check_measure(measure)
+    images, problems = _read(stack.slices)
+    mean, spread = _brightness(images)
+    _leave_out_odd(images, problems, mean, spread)
+    sharpness = _sharpness(images, problems, measure)
+    score, lower, upper = _signed_scores(images, scorer)
+    z, z_in_um = positions(stack)
+    return StackScores(
+        stack=stack.name,
+        files=tuple(part.file for part in stack.slices),
+        z=z,
+        z_in_um=z_in_um,
+        sharpness=sharpness,
+        grey_spread=spread,
+        score=score,
+        lower=lower,
+        upper=upper,
+        problems=tuple(problems),
+        signed=scorer is not None,
+    )
+
+
+def check_measure(name: str) -> None:
+    """Raise InputError, listing the known ones, unless ``name`` is a measure."""
+    if name not in features.MEASURES:
+        raise InputError(f"There is no measure '{name}': take one of {', '.join(features.MEASURES)}.")
+
+
+def common_window(images: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
+    """Cut ``(H, W, ...)`` images to the smallest height and width about the centre, without resampling; None stays."""
+    shapes = [image.shape[:2] for image in images if image is not None]
+    if not shapes:
+        return list(images)
+    height, width = np.min(shapes, axis=0)
+    return [None if image is None else _centre(image, int(height), int(width)) for image in images]
+
+
+def _centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
+
+
+def _read(slices: Sequence[Slice]) -> tuple[list[np.ndarray | None], list[str]]:
+    images: list[np.ndarray | None] = []
+    problems = []
+    for part in slices:
+        try:
+            images.append(part.read())
+            problems.append("")
+        except InputError as error:
+            images.append(None)
+            problems.append(str(error))
+    return images, problems
+
+
+def _brightness(images: Sequence[np.ndarray | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of each image, as a share of full scale, and its spread relative to the mean, ``(n,)`` each."""
+    mean, spread = np.full(len(images), np.nan), np.full(len(images), np.nan)
+    for index, image in enumerate(images):
+        if image is None:
+            continue
+        means, deviations = cv2.meanStdDev(np.ascontiguousarray(image))
+        mean[index] = means.mean() / np.iinfo(image.dtype).max
+        spread[index] = deviations.mean() / max(means.mean(), np.finfo(float).tiny)
+    return mean, spread
+
+
+def _leave_out_odd(images: list[np.ndarray | None], problems: list[str], mean: np.ndarray, spread: np.ndarray) -> None:
+    """Turn slices that were not taken like the others into gaps, in place.
+
+    Divided by its mean squared, the noise of a dark slice is larger than any focus; a constant slice is a black or
+    saturated frame and would dent the curve. Where all slices are alike there is no telling, and all stay.
+    """
+    readable = np.isfinite(mean)
+    if not readable.any():
+        return
+    dark = mean < DARK_SHARE * np.median(mean[readable])
+    constant = readable & (spread == 0) & bool((spread[readable] > 0).any())
+    for index in np.flatnonzero(dark | constant):
+        images[index] = None
+        problems[index] = "much darker than the rest of the stack" if dark[index] else "the same grey level everywhere"
+        spread[index] = np.nan
+
+
+def _sharpness(images: Sequence[np.ndarray | None], problems: list[str], measure: str) -> np.ndarray:
+    """Measure each image on the common window; a refused one becomes a gap, its reason noted in place."""
+    sharpness = np.full(len(images), np.nan)
+    for index, window in enumerate(common_window(images)):
+        if window is None:
+            continue
+        try:
+            sharpness[index] = features.measure(window, names=[measure])[measure]
+        except InputError as error:
+            problems[index] = str(error)
+    return sharpness
+
+
+def _signed_scores(images: Sequence[np.ndarray | None], scorer: Scorer | None) -> np.ndarray:
+    """Score, lower and upper, ``(3, n)``, NaN for gaps."""
+    scores = np.full((3, len(images)), np.nan)
+    used = [index for index, image in enumerate(images) if image is not None]
+    if scorer is not None and used:
+        table = scorer.score_images([image for image in images if image is not None])
+        scores[:, used] = table[["score", "lower", "upper"]].to_numpy(dtype=float).T
+    return scores
+
+
+def positions(stack: Stack) -> tuple[np.ndarray, bool]:
+    """Position of each slice, ``(n,)`` in z order, and whether it is in micrometres (else in slice spacings)."""
+    if stack.z_um is not None:
+        return np.asarray(stack.z_um, dtype=float), True
+    if any(part.page is not None for part in stack.slices):
+        return np.arange(len(stack.slices), dtype=float), False
+    return spacings([part.file for part in stack.slices]), False
+
+
+def spacings(names: Sequence[str]) -> np.ndarray:
+    """Positions of slices in units of their spacing, from the numbers in their names.
+
+    A jump of a whole number of spacings is a missing slice: 0, 1, 3 are at 0, 1, 3 and 10, 20, 40 as well. Numbers that
+    do not follow such a pattern (times, for instance) say nothing about z, and the slices count as equally spaced.
+    """
+    numbers = slice_numbers(names)
+    gaps = [after - before for before, after in pairwise(numbers)]
+    step = min(gaps, default=1)
+    if not numbers or step < 1 or any(gap % step for gap in gaps):
+        return np.arange(len(names), dtype=float)
+    return (np.asarray(numbers, dtype=float) - numbers[0]) / step

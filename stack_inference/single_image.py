@@ -1,0 +1,105 @@
+"""Scores of single images: files in, one row each out, one bad file never stops the others."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+
+from dataset.errors import InputError
+from dataset.images import IMAGE_SUFFIXES, read_image
+from dataset.progress import track
+from dataset.stacks import natural_key
+from stack_inference.scoring import Scorer
+
+BATCH = 64  # images held in memory at a time
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """The declared row of ``score``.
+
+    Attributes
+    ----------
+    image_path
+        As the user gave or the folder listed it.
+    focus_score, lower, upper
+        Score and its 90 % interval; None for an unreadable file.
+    status
+        ``in_focus``, ``pre_focal``, ``post_focal``, ``unsure`` or ``unreadable``.
+    problem
+        Why an unreadable file could not be used; empty otherwise.
+    """
+
+    image_path: str
+    focus_score: float | None
+    lower: float | None
+    upper: float | None
+    status: str
+    problem: str = ""
+
+    def as_row(self) -> dict[str, object]:
+        """The columns that others script against, without the problem."""
+        return {key: value for key, value in asdict(self).items() if key in SCORE_COLUMNS}
+
+
+SCORE_COLUMNS = tuple(field.name for field in fields(ImageScore) if field.name != "problem")
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """List the image files among and below ``paths``, each folder's in natural order.
+
+    Raises
+    ------
+    InputError
+        For a path that does not exist, and when nothing is left to score.
+    """
+    images: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            below = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+            images += sorted(below, key=lambda file: natural_key(file.as_posix()))
+        elif path.exists():
+            images.append(path)
+        else:
+            raise InputError(f"{path} does not exist; check the path")
+    if not images:
+        given = ", ".join(str(path) for path in paths)
+        raise InputError(f"no image ({', '.join(IMAGE_SUFFIXES)}) in {given}; give image files or their folder")
+    return images
+
+
+def score_files(images: Sequence[Path], scorer: Scorer, progress: bool = True) -> Iterator[ImageScore]:
+    """Score image files in bounded memory, in the given order.
+
+    Parameters
+    ----------
+    images
+        Files; an unreadable one becomes a row with status ``unreadable``.
+    scorer
+        What scores: see :class:`stack_inference.scoring.Scorer`.
+    progress
+        Draw a progress bar on a terminal.
+    """
+    batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    for batch in track(batches, "scoring images") if progress else batches:
+        yield from _score_batch(batch, scorer)
+
+
+def _score_batch(batch: Sequence[Path], scorer: Scorer) -> list[ImageScore]:
+    """Rows of a batch; whatever the scorer itself refuses (a 4x4 image, say) is unreadable too."""
+    rows: list[ImageScore] = []
+    for path in batch:
+        try:
+            scored = scorer.score_images([read_image(path)]).iloc[0]
+        except InputError as error:
+            rows.append(ImageScore(str(path), None, None, None, "unreadable", str(error)))
+            continue
+        score, lower, upper = (float(scored[name]) for name in ("score", "lower", "upper"))
+        rows.append(ImageScore(str(path), score, lower, upper, str(scored["status"])))
+    return rows
+
+
+def score_table(rows: Sequence[ImageScore]) -> pd.DataFrame:
+    """Rows as a table with the columns of ``predictions.csv``."""
+    return pd.DataFrame([row.as_row() for row in rows], columns=list(SCORE_COLUMNS))
