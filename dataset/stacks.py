@@ -1,0 +1,224 @@
+"""Finding z-stacks: folders of slices, folders of such folders, multi-page TIFF files."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dataset.errors import InputError
+from dataset.images import IMAGE_SUFFIXES, read_image
+
+STACKS_FOLDER = "cell_stacks"
+"""Where a data set keeps its stacks."""
+
+TIFF_SUFFIXES = (".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One plane of a stack; knows where it is and reads itself on demand.
+
+    Attributes
+    ----------
+    path
+        The image file, or the TIFF file that holds the plane.
+    page
+        Number of the plane within that file counted from 0, or None for a file that is one image.
+    """
+
+    path: Path
+    page: int | None = None
+
+    @property
+    def file(self) -> str:
+        """Name for people and tables: ``5.jpg``, or ``stack.tif[5]`` for a plane of a file."""
+        return self.path.name if self.page is None else f"{self.path.name}[{self.page}]"
+
+    def read(self) -> np.ndarray:
+        """Read the pixels as ``dataset.images.read_image`` does: (H, W, 3) RGB, ``uint8`` or scaled ``uint16``."""
+        if self.page is None:
+            return read_image(self.path)
+        from dataset.tiff import TiffPlanes
+
+        with TiffPlanes(self.path) as tiff:
+            return tiff.read(self.page)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A z-stack of one cell; holds names only, no pixels.
+
+    Attributes
+    ----------
+    name
+        Folder name, or file name without its suffix.
+    path
+        The folder or the TIFF file.
+    slices
+        Planes in z order.
+    z_um
+        Position of each plane in micrometres, from 0, where the file declares its z step; else None.
+    """
+
+    name: str
+    path: Path
+    slices: tuple[Slice, ...]
+    z_um: tuple[float, ...] | None = None
+
+
+def find_stacks(path: str | Path) -> list[Stack]:
+    """Find the stacks at ``path``; no pixels are read.
+
+    Parameters
+    ----------
+    path
+        A folder of slices; a folder of such folders or of multi-page TIFF files; a data set (its ``cell_stacks`` is
+        used); or one multi-page TIFF, ImageJ or OME-TIFF file.
+
+    Returns
+    -------
+    list of Stack
+        In natural order of their names (``stack_2`` before ``stack_10``). Slices are in the order of
+        :func:`slice_numbers`. Hidden files, ``Thumbs.db`` and whatever has no image suffix are passed over. A damaged
+        image is not: it keeps its place, and reading it raises InputError.
+
+    Raises
+    ------
+    InputError
+        Nothing there, no images in it, loose images beside folders of images (which of them is the stack?), or a
+        single file that is not a stack.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [_tiff_stack(path)]
+    if not path.is_dir():
+        raise InputError(f"{path} does not exist: give a folder of slices, a folder of such folders, or a TIFF stack.")
+    root = path / STACKS_FOLDER if (path / STACKS_FOLDER).is_dir() else path
+    images, tiff_stacks = _split_tiff_stacks(_list_images(root))
+    folders = [(folder, names) for folder in _list_folders(root) if (names := _list_images(folder))]
+    if images and (folders or tiff_stacks):
+        other = folders[0][0] if folders else tiff_stacks[0]
+        raise InputError(
+            f"{root} holds loose images ({images[0].name} ...) beside stacks ({other.name} ...): "
+            "give the folder of one stack, or move the loose images away."
+        )
+    if images:
+        return [_folder_stack(root, images)]
+    stacks = [_readable_tiff_stack(file) for file in tiff_stacks]
+    for folder, files in folders:
+        loose, nested = _split_tiff_stacks(files)
+        stacks += [_readable_tiff_stack(file) for file in nested]
+        stacks += [_folder_stack(folder, loose)] if loose else []
+    if not stacks:
+        raise InputError(f"{root} holds no images ({', '.join(IMAGE_SUFFIXES)}), nor folders of them: check the path.")
+    return sorted(stacks, key=lambda stack: natural_key(stack.name))
+
+
+def read_slices(stack: Stack) -> Iterator[np.ndarray]:
+    """Yield the pixels of each slice in order, one at a time; a TIFF stack is opened once."""
+    if any(plane.page is None for plane in stack.slices):
+        for plane in stack.slices:
+            yield plane.read()
+        return
+    from dataset.tiff import TiffPlanes
+
+    with TiffPlanes(stack.path) as tiff:
+        for plane in stack.slices:
+            yield tiff.read(plane.page or 0)
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Key that sorts text as people do: runs of digits by value, the rest without regard to case."""
+    parts = re.findall(r"\d+|\D+", name)
+    key = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts)
+    return (*key, (2, 0, name))  # names that differ in zeros or case only still have one order
+
+
+def slice_numbers(names: Sequence[str]) -> list[int]:
+    """Number the slices of one stack from their file names.
+
+    The number is the file's name where that is a whole number (``5.jpg``, ``-3.jpg``), else the last run of digits in
+    it (``z05.tif``). Where some name has none, or two slices would share one, every slice gets its rank in natural
+    order instead, from 0.
+    """
+    numbers = [_number_in(Path(name).stem) for name in names]
+    known = [number for number in numbers if number is not None]
+    if len(known) == len(names) and len(set(known)) == len(known):
+        return known
+    order = sorted(range(len(names)), key=lambda index: natural_key(names[index]))
+    ranks = {index: rank for rank, index in enumerate(order)}
+    return [ranks[index] for index in range(len(names))]
+
+
+def _number_in(stem: str) -> int | None:
+    if re.fullmatch(r"[+-]?[0-9]+", stem):
+        return int(stem)
+    runs = re.findall(r"[0-9]+", stem)
+    return int(runs[-1]) if runs else None
+
+
+def _list_images(folder: Path) -> list[Path]:
+    """List image files of a folder, hidden ones left out."""
+    return sorted(
+        entry
+        for entry in folder.iterdir()
+        if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
+    )
+
+
+def _list_folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__")))
+
+
+def _split_tiff_stacks(files: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Separate single images from multi-page TIFF files; a broken TIFF goes where its neighbours are."""
+    pages = {file: _pages_up_to_two(file) for file in files if file.suffix.lower() in TIFF_SUFFIXES}
+    if 2 not in pages.values():
+        return files, []
+    stacks = [file for file, count in pages.items() if count != 1]
+    return [file for file in files if file not in stacks], stacks
+
+
+def _pages_up_to_two(file: Path) -> int:
+    """Count the pages of a TIFF file up to 2; 0 where its header cannot be read."""
+    from dataset.tiff_directories import count_pages
+
+    try:
+        return count_pages(file, at_most=2)
+    except (InputError, OSError):
+        return 0
+
+
+def _folder_stack(folder: Path, files: list[Path]) -> Stack:
+    numbers = slice_numbers([file.name for file in files])
+    ordered = [file for _, file in sorted(zip(numbers, files, strict=True))]
+    return Stack(folder.name or folder.resolve().name, folder, tuple(Slice(file) for file in ordered))
+
+
+def _tiff_stack(path: Path) -> Stack:
+    """Describe one multi-page TIFF file; InputError where it is not a readable stack."""
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        raise InputError(f"{path} is a single file: give a folder of slices or a multi-page TIFF file.")
+    from dataset.tiff import TiffPlanes
+
+    with TiffPlanes(path) as tiff:
+        n_planes, step_um = len(tiff), tiff.z_step_um
+    if n_planes == 1:
+        raise InputError(f"{path} has one page, which is no stack: give a multi-page TIFF or a folder of slices.")
+    z_um = tuple(index * step_um for index in range(n_planes)) if step_um else None
+    return Stack(_tiff_name(path), path, tuple(Slice(path, index) for index in range(n_planes)), z_um)
+
+
+def _readable_tiff_stack(path: Path) -> Stack:
+    """Describe a TIFF file among others; an unreadable one becomes one slice that raises when it is read."""
+    try:
+        return _tiff_stack(path)
+    except InputError:
+        return Stack(_tiff_name(path), path, (Slice(path),))
+
+
+def _tiff_name(path: Path) -> str:
+    """File name without ``.tif`` or ``.ome.tif``."""
+    return re.sub(r"\.ome$", "", path.stem, flags=re.IGNORECASE)
