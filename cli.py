@@ -66,19 +66,22 @@ def simulate(
 @app.command(epilog="Example: `cli.py inspect my_data --output contact_sheet.png`")
 def inspect(
     dataset: Dataset,
-    output: Annotated[Path | None, typer.Option(help="Contact sheet to write (PNG).", show_default=False)] = None,
+    output: Annotated[Path | None, typer.Option(help="Contact sheet to write (.jpg or .png).", show_default=False)] = None,
     jobs: Jobs = 2,
 ) -> None:
     """Tell what is in a data set and what is wrong with it; exit 2 if it cannot be used for training."""
-    from dataset.inspection import contact_sheet, describe, inspect_dataset
+    from dataset.inspection import describe, inspect_dataset
+    from dataset.labels import check_labels
+    from dataset.sheet import contact_sheet
 
     inspection = inspect_dataset(dataset, jobs=jobs)
     print(describe(inspection))
-    sheet = contact_sheet(dataset, inspection.labels, output or Path(f"{dataset.resolve().name}_contact_sheet.png"))
-    if sheet is not None:
+    if inspection.n_images > inspection.n_unreadable:
+        labels, _ = check_labels(dataset)
+        sheet = contact_sheet(dataset, labels, output or Path(f"{dataset.resolve().name}_contact_sheet.jpg"))
         print(f"contact sheet: {sheet}")
     if not inspection.usable:
-        raise InputError(f"{dataset} cannot be used for training: {inspection.reason}")
+        raise InputError(f"{dataset} cannot be used for training; mend the errors listed above")
 
 
 @app.command(epilog="Example: `cli.py baseline my_data --output results/runs/baseline`")
