@@ -66,7 +66,9 @@ def simulate(
 @app.command(epilog="Example: `cli.py inspect my_data --output contact_sheet.png`")
 def inspect(
     dataset: Dataset,
-    output: Annotated[Path | None, typer.Option(help="Contact sheet to write (.jpg or .png).", show_default=False)] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Contact sheet to write (.jpg or .png).", show_default=False)
+    ] = None,
     jobs: Jobs = 2,
 ) -> None:
     """Tell what is in a data set and what is wrong with it; exit 2 if it cannot be used for training."""
@@ -92,10 +94,11 @@ def baseline(
     jobs: Jobs = 2,
 ) -> None:
     """Train and test the baseline: handcrafted focus measures and cues into LightGBM."""
-    from evaluation.baseline_run import run_baseline, summary
+    from evaluation.baseline_run import run_baseline
+    from evaluation.summary import summarise
 
     metrics = run_baseline(dataset, output, seed=seed, jobs=jobs)
-    print(summary(metrics))
+    print(summarise(metrics))
     print(f"run folder: {output}")
 
 
@@ -174,11 +177,16 @@ def compare(
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for compare.md, .csv and .png.")] = Path("results"),
 ) -> None:
-    """Put runs side by side: errors, sign accuracy, coverage, and whether they differ."""
+    """Put runs side by side: errors, sign accuracy, coverage, and whether they differ.
+
+    The tables also go into report.md beside the output folder, between its markers.
+    """
     from evaluation.compare import compare_runs, to_markdown
     from evaluation.runs import find_runs
 
-    comparison = compare_runs(runs or find_runs("results/runs"), output, report=Path("report.md"))
+    # The report lies beside the results folder; a comparison written elsewhere leaves it alone.
+    report = output.parent / "report.md"
+    comparison = compare_runs(runs or find_runs("results/runs"), output, report if report.is_file() else None)
     print(to_markdown(comparison))
     print(f"written: {output / 'compare.md'}, compare.csv and compare.png")
 

@@ -1,0 +1,211 @@
+"""The run folder: what a training leaves behind, written whole and read back with checks.
+
+``predictions.csv`` knows no model: whatever scored the images, comparison reads the same columns. ``metrics.json`` is
+written last, so a folder that has one is complete.
+"""
+
+import hashlib
+import json
+import math
+import platform
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dataset.errors import InputError
+from dataset.files import atomic_path, write_text
+
+PREDICTIONS, METRICS, CONFIG, ENVIRONMENT = "predictions.csv", "metrics.json", "config.json", "environment.json"
+TEXT_COLUMNS = ("image_path", "field", "stack", "split")
+NUMBER_COLUMNS = ("focus_score", "true_score", "predicted", "lower", "upper")
+COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)
+SPLITS = ("train", "validation", "test")
+PACKAGES = (
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "lightgbm",
+    "opencv-python-headless",
+    "pillow",
+    "tifffile",
+    "matplotlib",
+    "tensorflow",
+    "keras",
+    "ai-edge-litert",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder in memory.
+
+    Attributes
+    ----------
+    path : Path
+        The folder; its last part is the run's name.
+    predictions : pandas.DataFrame
+        Columns ``COLUMNS``, one row an image; numbers are NaN where unknown.
+    metrics, config, environment : dict
+        What the JSON files hold. ``metrics["test"]`` is ``evaluation.metrics.evaluate`` of the test images,
+        ``metrics["controls"]`` the same for predictors given for comparison, by name.
+    """
+
+    path: Path
+    predictions: pd.DataFrame
+    metrics: dict[str, Any]
+    config: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Return the name of the run: that of its folder."""
+        return self.path.resolve().name
+
+    @property
+    def test(self) -> pd.DataFrame:
+        """Return the predictions of the test images."""
+        return self.predictions[self.predictions["split"] == "test"]
+
+
+def write_run(output: str | Path, predictions: pd.DataFrame, metrics: dict[str, Any], config: dict[str, Any]) -> None:
+    """Write the tables of a run into the folder ``output``, each file whole or not at all.
+
+    ``metrics.json`` carries the checksum of ``predictions.csv``, so that a mixture of two runs is noticed on reading.
+    """
+    output = Path(output)
+    predictions = check_predictions(predictions, "the predictions table")
+    with atomic_path(output / PREDICTIONS) as temporary:
+        predictions.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+        checksum = _sha256(temporary)
+    write_json(output / CONFIG, config)
+    write_json(output / ENVIRONMENT, environment())
+    write_json(output / METRICS, metrics | {"predictions_sha256": checksum})
+
+
+def read_run(path: str | Path) -> Run:
+    """Read a run folder back and check it.
+
+    Raises
+    ------
+    InputError
+        If the folder, its ``predictions.csv`` or its ``metrics.json`` is missing or malformed, or if the two are not
+        of one run.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"No run folder at {path}: give a folder that a training left (with {PREDICTIONS}).")
+    metrics = _read_json(path / METRICS)
+    predictions = read_predictions(path / PREDICTIONS)
+    if metrics.get("predictions_sha256", checksum := _sha256(path / PREDICTIONS)) != checksum:
+        raise InputError(f"{path / PREDICTIONS} is not the table that {METRICS} was computed from: run it again.")
+    optional = {name: _read_json(path / name) if (path / name).exists() else {} for name in (CONFIG, ENVIRONMENT)}
+    return Run(path, predictions, metrics, optional[CONFIG], optional[ENVIRONMENT])
+
+
+def find_runs(folder: str | Path) -> list[Path]:
+    """Return the complete run folders directly inside ``folder``, by name; empty when there is none."""
+    return sorted(path.parent for path in Path(folder).glob(f"*/{METRICS}") if (path.parent / PREDICTIONS).exists())
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Read a predictions table; InputError naming the file and what is wrong with it."""
+    try:
+        text_types = dict.fromkeys(TEXT_COLUMNS, str)
+        table = pd.read_csv(path, dtype=text_types, keep_default_na=False, na_values=dict.fromkeys(NUMBER_COLUMNS, ""))
+    except OSError as error:
+        raise InputError(f"Cannot read {path} ({error.strerror}): give a folder that a training left.") from error
+    except ValueError as error:  # also pandas' parser errors and undecodable bytes
+        raise InputError(f"{path} is not a table of predictions ({error}): run the training again.") from error
+    return check_predictions(table, str(path))
+
+
+def check_predictions(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return the declared columns of a predictions table in order, numbers as float; InputError if it breaks the form.
+
+    ``where`` names the table in messages. Each image occurs once, and each split is one of ``SPLITS``.
+    """
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise InputError(f"{where} lacks column {', '.join(missing)}: expected {', '.join(COLUMNS)}.")
+    table = table[list(COLUMNS)].reset_index(drop=True)
+    for name in NUMBER_COLUMNS:
+        try:
+            table[name] = table[name].astype(float)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{where}: column {name} must hold numbers or nothing ({error}).") from error
+    _refuse_row(table["image_path"].duplicated(), table, where, "image_path occurs twice")
+    _refuse_row(~table["split"].isin(SPLITS), table, where, f"split must be one of {', '.join(SPLITS)}")
+    return table
+
+
+def _refuse_row(wrong: pd.Series, table: pd.DataFrame, where: str, what: str) -> None:
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise InputError(f"{where}, row {row + 2} ({table['image_path'].iloc[row]}): {what}.")
+
+
+def environment() -> dict[str, Any]:
+    """Describe what computed a run: versions and platform; no names of hosts, users or folders."""
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def dataset_fingerprint(dataset: str | Path, labels: pd.DataFrame) -> str:
+    """Return a checksum that two data sets share only if they are the same.
+
+    Over each image's relative path, label and size in bytes: reading sizes costs microseconds an image where hashing
+    the contents would cost a second pass over the data set, and simulated sets of one layout still differ.
+    """
+    digest = hashlib.sha256()
+    rows = labels.sort_values("image_path")
+    for image_path, score in zip(rows["image_path"], rows["focus_score"], strict=True):
+        n_bytes = (Path(dataset) / image_path).stat().st_size
+        digest.update(f"{image_path}\t{score:.6g}\t{n_bytes}\n".encode())
+    return digest.hexdigest()
+
+
+def write_json(path: str | Path, values: dict[str, Any]) -> None:
+    """Write strict JSON, whole or not at all: NaN and infinities, which JSON does not have, become null."""
+    write_text(path, json.dumps(_plain(values), indent=1, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"Cannot read {path} ({error.strerror}): the run is not complete, run it again.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}): run it again.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds no JSON object: run it again.")
+    return values
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
