@@ -1,0 +1,144 @@
+"""Focus measures from first derivatives: edges are steep where the lens is in focus.
+
+All but the ratios are divided by the mean grey level (or its square), so that exposure cancels; what they cannot cancel
+is content: an image with more edges scores higher. The ratios between scales and the widths at the end are there for
+that.
+"""
+
+import cv2
+
+from features.intermediates import Intermediates
+from features.kernels import ENERGY_FLOOR, log_ratio, ratio, total_product
+
+SOBEL_GAIN = 8.0  # Sobel's kernel answers 8 to a ramp of one grey level per pixel
+
+
+def tenengrad(image: Intermediates) -> float:
+    """Mean squared Sobel gradient (Tenenbaum 1970; Krotkov 1987).
+
+    The classical choice for stacks. Its peak is pulled off focus by phase contrast, and noise of variance s adds 24 s.
+    """
+    return ratio(image.gradient_energy, image.brightness)
+
+
+def tenengrad_variance(image: Intermediates) -> float:
+    """Variance of the Sobel gradient's magnitude (Pech-Pacheco et al. 2000).
+
+    Strong edges count, an even haze does not.
+    """
+    return ratio(max(image.gradient_energy - image.gradient_mean**2, 0.0), image.brightness)
+
+
+def gradient_mean(image: Intermediates) -> float:
+    """Mean magnitude of the Sobel gradient; less ruled by single strong edges than Tenengrad, more by noise."""
+    return ratio(image.gradient_mean, image.mean)
+
+
+def brenner(image: Intermediates) -> float:
+    """Mean squared difference of pixels two apart (Brenner et al. 1976), along y and x.
+
+    The original looks along one axis only; both are taken so that turning the crop changes nothing. Boddeke's measure
+    (1994) is the same difference.
+    """
+    return ratio(image.structure_2, image.brightness)
+
+
+def squared_gradient(image: Intermediates) -> float:
+    """Mean squared difference of neighbours (Eskicioglu and Fisher 1995; Santos et al. 1997).
+
+    Noisier than Brenner's.
+    """
+    return ratio(image.structure_1, image.brightness)
+
+
+def scharr(image: Intermediates) -> float:
+    """Mean squared Scharr gradient (Scharr 2000), the 3 x 3 gradient with the best rotation symmetry.
+
+    Scharr's kernel is three times Sobel's plus four times the central difference, so that its energy follows from
+    theirs and their product.
+    """
+    along_y = total_product(image.sobel_y[1:-1], image.central_y)
+    shared = along_y + total_product(image.sobel_x_turned[1:-1], image.central_x)
+    energy = 9 * image.gradient_energy + 24 * shared / image.inner_size + 16 * image.structure_2
+    return ratio(energy, image.brightness)
+
+
+def roberts(image: Intermediates) -> float:
+    """Mean squared difference of diagonal neighbours, Roberts' cross (1963); the smallest kernel, so the noisiest."""
+    return ratio(image.diagonal_steps, image.brightness)
+
+
+def maximum_gradient(image: Intermediates) -> float:
+    """Steepest Sobel gradient, per pixel.
+
+    Sharpness of the sharpest edge, whatever else is there; a dead pixel rules it.
+    """
+    return ratio(image.gradient_maximum / SOBEL_GAIN, image.mean)
+
+
+def edge_gradient(image: Intermediates) -> float:
+    """Gradient of the edges, per pixel: its root mean square weighted by the squared gradient itself.
+
+    The sharpness of what edges there are, whatever their number, without the single worst pixel.
+    """
+    return ratio(image.edge_gradient / SOBEL_GAIN, image.mean)
+
+
+def gradient_kurtosis(image: Intermediates) -> float:
+    """Mean fourth power of the gradient over its squared mean square: blur spreads edges, which lowers it.
+
+    Free of contrast and exposure. Falls with noise, and an image of one edge scores higher than one of many.
+    """
+    return ratio(image.gradient_fourth, image.gradient_energy**2) if image.gradient_energy > ENERGY_FLOOR else 0.0
+
+
+def edge_share(image: Intermediates) -> float:
+    """Squared mean over mean square of the gradient: 1 for an even ramp, near 0 for few edges on flat ground."""
+    return ratio(image.gradient_mean**2, image.gradient_energy) if image.gradient_energy > ENERGY_FLOOR else 0.0
+
+
+def edge_spread(image: Intermediates) -> float:
+    """Logarithm of the steepest gradient over the edges' gradient: how unlike the edges are."""
+    return log_ratio(image.gradient_maximum, image.edge_gradient, floor=0.4)
+
+
+def edge_width(image: Intermediates) -> float:
+    """Logarithm of the pixels that the edges' gradient would take from the darkest to the brightest level.
+
+    Levels are the 5th and 95th percentiles. Free of contrast; small where edges are sharp
+    (after Marziliano et al. 2002).
+    """
+    contrast = image.levels[4] - image.levels[1]
+    return log_ratio(contrast, image.edge_gradient / SOBEL_GAIN, floor=0.05)
+
+
+def half_scale_gradient(image: Intermediates) -> float:
+    """Brenner's measure at half scale.
+
+    Less noise, and it still rises where the finest scale has nothing left to say.
+    """
+    return ratio(image.half_structure_2, image.brightness)
+
+
+def fine_to_half_gradient(image: Intermediates) -> float:
+    """Logarithm of Brenner's measure over the same at half scale: falls with blur, whatever the content's contrast."""
+    return log_ratio(image.structure_2, image.half_structure_2)
+
+
+def steepest_scale_ratio(image: Intermediates) -> float:
+    """Logarithm of the largest gradient over the largest at half scale: width of the sharpest edge alone."""
+    coarse = max(cv2.norm(side, cv2.NORM_INF) for side in image.half_central)
+    return log_ratio(image.gradient_maximum / 4, coarse, floor=0.1)
+
+
+def structure_1_to_2(image: Intermediates) -> float:
+    """Logarithm of the mean squared difference one pixel apart over that two apart: log 1/4 where all is smooth."""
+    return log_ratio(image.structure_1, image.structure_2)
+
+
+def structure_2_to_variance(image: Intermediates) -> float:
+    """Logarithm of the mean squared difference two pixels apart over four times the variance.
+
+    How far grey correlates.
+    """
+    return log_ratio(image.structure_2, 4 * image.variance)

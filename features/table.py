@@ -1,0 +1,173 @@
+"""Measures and cues of many images as one table: in parallel, and never twice for the same file content."""
+
+import hashlib
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+
+from dataset.errors import InputError
+from dataset.files import atomic_path
+from dataset.images import read_image
+from dataset.progress import track
+from features.measures import CUES, MEASURES, measure
+
+COLUMNS = (*MEASURES, *CUES)
+BATCH = (
+    32  # images a process takes at a time: about a tenth of a second's work, so that the bar moves and Ctrl-C answers
+)
+PARALLEL_FROM = 200  # below that, starting processes takes longer than the images do
+NAMED_FAULTS = 3  # unreadable images that an error message names; the rest are counted
+
+SOURCES = (
+    *("features/" + name for name in ("asymmetry", "boundary", "fourier", "gradient", "intermediates", "kernels")),
+    *("features/" + name for name in ("laplacian", "measures", "spectral", "statistics")),
+    *("dataset/" + name for name in ("images", "tiff")),
+)
+"""Modules that decide a feature's value: an edit to any of them must not meet old rows in a cache."""
+
+Row = np.ndarray  # (features,) float32 in the order of COLUMNS
+
+
+def feature_table(
+    paths: Sequence[str | Path], *, jobs: int = 2, cache: Path | None = None, progress: bool = True
+) -> pd.DataFrame:
+    """Compute every measure and cue of every image.
+
+    Parameters
+    ----------
+    paths
+        Image files. The same content under two names is computed once.
+    jobs
+        Processes.
+    cache
+        Folder where rows are kept between calls, by the SHA-256 of the file's bytes; made if missing. Each version of
+        the feature code has its own file there, so that an edit starts afresh. None keeps nothing.
+    progress
+        Show a bar on a terminal.
+
+    Returns
+    -------
+    pd.DataFrame
+        float32, one row a path in the given order, index ``image_path`` as given, columns ``features.MEASURES`` then
+        ``features.CUES``.
+
+    Raises
+    ------
+    InputError
+        Images that cannot be read or measured: all are counted, the first named. What was computed is in the cache.
+    """
+    digests, faults = _digests(paths)
+    rows = _load(cache)
+    pending = {digest: path for path, digest in digests.items() if digest not in rows}
+    try:
+        for digest, outcome in _compute(pending, jobs, progress):
+            if isinstance(outcome, str):
+                faults.append(outcome)
+            else:
+                rows[digest] = outcome
+    finally:
+        # Also after Ctrl-C: an hour's work on a large set is there for the next call.
+        if pending:
+            _store(cache, rows)
+    if faults:
+        raise InputError(_fault_sentence(faults, len(paths)))
+    values = np.array([rows[digests[str(path)]] for path in paths], np.float32).reshape(len(paths), len(COLUMNS))
+    return pd.DataFrame(values, index=pd.Index([str(path) for path in paths], name="image_path"), columns=list(COLUMNS))
+
+
+def _digests(paths: Sequence[str | Path]) -> tuple[dict[str, str], list[str]]:
+    """SHA-256 of each file's bytes by path, and one sentence for each file that cannot be opened."""
+    digests: dict[str, str] = {}
+    faults = []
+    for path in dict.fromkeys(str(path) for path in paths):
+        try:
+            digests[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        except OSError as error:
+            faults.append(f"{path} cannot be opened ({error.strerror})")
+    return digests, faults
+
+
+def _compute(pending: Mapping[str, str], jobs: int, progress: bool) -> Iterator[tuple[str, Row | str]]:
+    """Yield digest and row, or digest and fault, of each pending file in order."""
+    items = list(pending.items())
+    batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+    workers = jobs if len(items) >= PARALLEL_FROM else 1
+    results = Parallel(n_jobs=workers, return_as="generator")(delayed(_measure_batch)(batch) for batch in batches)
+    for batch in track(results, "measuring images", total=len(batches)) if progress else results:
+        yield from batch
+
+
+def _measure_batch(batch: Sequence[tuple[str, str]]) -> list[tuple[str, Row | str]]:
+    """Measure a few files in one process; a file at fault becomes its sentence."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # images are small and there is a process for each core
+    try:
+        return [(digest, _measure_file(path)) for digest, path in batch]
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _measure_file(path: str) -> Row | str:
+    try:
+        image = read_image(path)
+    except InputError as error:
+        return str(error)
+    try:
+        return np.array(list(measure(image).values()), np.float32)
+    except InputError as error:
+        return f"{path}: {error}"
+
+
+def _fault_sentence(faults: Sequence[str], total: int) -> str:
+    named = "; ".join(faults[:NAMED_FAULTS])
+    more = f"; and {len(faults) - NAMED_FAULTS} more" if len(faults) > NAMED_FAULTS else ""
+    return f"{len(faults)} of {total} images cannot be measured: {named}{more}; repair them or take them out"
+
+
+# The cache: one file a version, rows beside their digests
+
+
+@lru_cache(maxsize=1)
+def feature_version() -> str:
+    """Hash of the code that makes features, sixteen hexadecimal digits."""
+    root = Path(__file__).parents[1]
+    state = hashlib.sha256(cv2.__version__.encode())
+    for name in SOURCES:
+        state.update((root / f"{name}.py").read_bytes())
+    return state.hexdigest()[:16]
+
+
+def cache_file(cache: Path) -> Path:
+    """File that holds the rows of the present version of the feature code."""
+    return Path(cache) / f"features-{feature_version()}.npz"
+
+
+def _load(cache: Path | None) -> dict[str, Row]:
+    """Rows of the cache by digest; a damaged file counts as empty, with a warning."""
+    if cache is None or not cache_file(cache).is_file():
+        return {}
+    try:
+        # Opened here: NumPy leaves a damaged archive's file open.
+        with cache_file(cache).open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+            digests, values = content["digests"], content["values"]
+        if digests.shape != values.shape[:1] or values.shape[1:] != (len(COLUMNS),) or values.dtype != np.float32:
+            raise ValueError("arrays do not fit")
+        return dict(zip(digests.tolist(), values, strict=True))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        warnings.warn(f"feature cache {cache_file(cache)} is damaged ({error}); it is built anew", stacklevel=3)
+        return {}
+
+
+def _store(cache: Path | None, rows: Mapping[str, Row]) -> None:
+    if cache is None or not rows:
+        return
+    with atomic_path(cache_file(cache)) as temporary:
+        np.savez(temporary, digests=np.array(list(rows), dtype="U64"), values=np.array(list(rows.values()), np.float32))
