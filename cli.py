@@ -17,11 +17,14 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+INTERRUPTED = 130  # what Typer makes of Ctrl-C
+
 Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with focus_labels.csv and cell_stacks/.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
 Model = Annotated[
-    Path | None, typer.Option(help="baseline.txt of a training run, or the run's folder.", show_default=False)
+    Path | None,
+    typer.Option(help="focus_model.tflite, baseline.txt or a run's folder.", show_default="the shipped model"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 
@@ -102,6 +105,49 @@ def baseline(
     print(f"run folder: {output}")
 
 
+@app.command(
+    "train-cnn",
+    epilog="Examples: `cli.py train-cnn my_data --output results/runs/cnn` · "
+    "`cli.py train-cnn my_data --output results/runs/cnn --preset quick --init none`",
+)
+def train_cnn(
+    dataset: Dataset,
+    output: Annotated[Path, typer.Option(metavar="RUN", help="Run folder to write.")],
+    preset: Annotated[str, typer.Option(help="quick, standard, full, or a YAML file.")] = "standard",
+    init: Annotated[
+        str,
+        typer.Option(help="best_model.h5 or run folder to start from; 'default' is the shipped one, 'none' random."),
+    ] = "default",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished epoch.")] = False,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Also train the controls (takes several times longer).")
+    ] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also export ONNX (requirements-onnx.txt).")] = False,
+    seed: Seed = 0,
+    jobs: Jobs = 2,
+) -> None:
+    """Train the CNN: teacher on image and features, distilled into the student that ships as focus_model.tflite."""
+    from evaluation.cnn_run import run_cnn
+    from evaluation.summary import summarise, summarise_epoch
+    from models import DEFAULT_WEIGHTS
+
+    start = {"default": DEFAULT_WEIGHTS, "none": None}.get(init, init)
+    metrics = run_cnn(
+        dataset,
+        output,
+        preset=preset,
+        init=start,
+        resume=resume,
+        controls=controls,
+        onnx=onnx,
+        seed=seed,
+        jobs=jobs,
+        report=lambda network, row: print(summarise_epoch(network, row), file=sys.stderr, flush=True),
+    )
+    print(summarise(metrics))
+    print(f"run folder: {output}")
+
+
 @app.command(epilog="Example: `cli.py score crops/ --model results/runs/baseline --output predictions.csv`")
 def score(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Images or folders of images.")],
@@ -111,12 +157,11 @@ def score(
 ) -> None:
     """Score single images: signed score, 90 % interval, and what it means. CSV on stdout unless told otherwise."""
     from dataset.files import atomic_path
+    from models import DEFAULT_MODEL
     from stack_inference.scorers import load_scorer
     from stack_inference.single_image import find_images, score_files, score_table
 
-    if model is None:
-        raise InputError("score needs --model: give a baseline.txt, made by 'cli.py baseline DATASET --output RUN'")
-    scorer = load_scorer(model)
+    scorer = load_scorer(model or DEFAULT_MODEL)
     rows = list(score_files(find_images(paths), scorer))
     for row in rows:
         if row.problem:
@@ -145,7 +190,8 @@ def pick_focus(
     method: Annotated[str | None, typer.Option(help="Curve fit; see docs/stack_inference.md.")] = None,
     measure: Annotated[str, typer.Option(help="Focus measure of the sharpness curve.")] = "tenengrad",
     z_step_um: Annotated[
-        float | None, typer.Option(help="Distance of the slices; best_z_um is given when known.", show_default=False)
+        float | None,
+        typer.Option(min=0.001, help="Distance of the slices; best_z_um is given when known.", show_default=False),
     ] = None,
     as_json: AsJson = False,
     output: Annotated[Path | None, typer.Option(help="Write picks.csv here.", show_default=False)] = None,
@@ -191,10 +237,23 @@ def compare(
     print(f"written: {output / 'compare.md'}, compare.csv and compare.png")
 
 
+@app.command(epilog="Example: `cli.py package results/runs/cnn --name focus_picker --output submission.zip`")
+def package(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished train-cnn run.")],
+    name: Annotated[str, typer.Option(help="Folder name inside the zip.")],
+    output: Annotated[Path, typer.Option(help="Zip file to write.")],
+) -> None:
+    """Make the submission zip: model, weights, train.py with its code, report; checked by scoring an image with it."""
+    from evaluation.package import package_run
+
+    names = package_run(run, name, output)
+    print(f"{output}: {len(names)} files, {output.stat().st_size / 1e6:.1f} MB; the unpacked model scored its sample")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 2 the input is at fault, 130 interrupted; a defect raises."""
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=arguments, standalone_mode=False) or 0
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -202,14 +261,9 @@ def main(arguments: list[str] | None = None) -> int:
         if message := error.format_message():  # empty when the help was shown for want of arguments
             print(f"error: {message} (see --help)", file=sys.stderr)
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    if code == INTERRUPTED:
         print("interrupted: nothing half-written is left behind", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of our stdout (head, say) has seen enough; that is no fault.
-        sys.stderr.close()
-        return 0
-    return code or 0
+    return code
 
 
 if __name__ == "__main__":

@@ -172,3 +172,30 @@ def _figure(width: float, height: float) -> tuple["Figure", "Axes"]:
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
+
+
+def plot_history(history: pd.DataFrame) -> "Figure":
+    """Draw training loss and validation error by epoch, one colour a network; a dotted line where a phase begins.
+
+    Parameters
+    ----------
+    history
+        Columns ``model``, ``phase``, ``loss`` and ``validation_mae``, in the order of training.
+    """
+    figure, loss = _figure(7.0, 6.0)
+    loss.remove()
+    loss, error = figure.subplots(2, 1, sharex=True)
+    for i, (name, rows) in enumerate(history.groupby("model", sort=False)):
+        colour, marker = _style(i)
+        epochs = np.arange(1, len(rows) + 1)
+        for axes, column in ((loss, "loss"), (error, "validation_mae")):
+            axes.plot(epochs, rows[column], color=colour, marker=marker, markersize=3, label=name)
+            for start in np.flatnonzero(rows["phase"].to_numpy()[1:] != rows["phase"].to_numpy()[:-1]):
+                axes.axvline(start + 1.5, color=colour, linestyle=":", linewidth=1)
+    loss.set_ylabel("training loss")
+    error.set_ylabel("validation MAE (score units)")
+    error.set_yscale("log")
+    error.set_xlabel("epoch")
+    loss.legend(frameon=False)
+    loss.set_title("Training")
+    return figure

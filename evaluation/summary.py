@@ -26,5 +26,14 @@ def summarise(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def summarise_epoch(network: str, row: dict[str, float]) -> str:
+    """One line for a finished epoch, with the time that its phase will take at most."""
+    left = row["seconds"] * (row["epochs"] - row["epoch"] - 1)
+    return (
+        f"{network}, epoch {row['epoch'] + 1:.0f} of {row['epochs']:.0f}: loss {row['loss']:.3f}, "
+        f"validation MAE {row['validation_mae']:.4f}, {left // 60:.0f}:{left % 60:02.0f} left"
+    )
+
+
 def _percent(share: float | None) -> str:
     return "unknown" if share is None else f"{100 * share:.1f} %"

@@ -13,7 +13,14 @@ def _load_baseline(path: Path) -> Scorer:
     return load_baseline(path)
 
 
+def _load_student(path: Path) -> Scorer:
+    from deep.runtime import load_model
+
+    return load_model(path)
+
+
 SCORERS: dict[str, Callable[[Path], Scorer]] = {
+    "focus_model.tflite": _load_student,
     "baseline.txt": _load_baseline,
 }
 """Loader by file name; in a run folder the first that is there is taken, so that order is preference."""

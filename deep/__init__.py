@@ -1,0 +1,1 @@
+"""The student network: image to score distribution, its training, export and the light runtime."""

@@ -1,0 +1,69 @@
+"""Backbones: from a normalised window to a feature vector.
+
+All start from random weights; ImageNet ones cannot be part of this repository and see another kind of picture. Only
+layers that ship with Keras are used, so that an ``.h5`` file loads without this project.
+"""
+
+from collections.abc import Callable
+
+import keras
+from keras import layers
+
+from dataset.errors import InputError
+
+BN_MOMENTUM = 0.9  # an epoch has some fifty steps: the usual 0.99 would leave the statistics epochs behind the weights
+
+
+BACKBONE_LAYERS = (layers.Conv2D, layers.DepthwiseConv2D, layers.BatchNormalization)
+
+
+def separable_block(x: keras.KerasTensor, filters: int, stride: int) -> keras.KerasTensor:
+    """Depthwise 3x3, pointwise 1x1, each with BatchNorm and ReLU (Howard et al. 2017, MobileNets)."""
+    x = layers.DepthwiseConv2D(3, stride, "same", use_bias=False)(x)
+    x = layers.ReLU()(layers.BatchNormalization(momentum=BN_MOMENTUM)(x))
+    x = layers.Conv2D(filters, 1, use_bias=False)(x)
+    return layers.ReLU()(layers.BatchNormalization(momentum=BN_MOMENTUM)(x))
+
+
+def focus_net(x: keras.KerasTensor) -> keras.KerasTensor:
+    """The small default: defocus is a matter of fine detail, so few layers at high resolution see most of it."""
+    x = layers.Conv2D(16, 3, 2, "same", use_bias=False)(x)
+    x = layers.ReLU()(layers.BatchNormalization(momentum=BN_MOMENTUM)(x))
+    for filters, stride in ((32, 2), (48, 2), (64, 1), (96, 2), (128, 1), (160, 1)):
+        x = separable_block(x, filters, stride)
+    return layers.GlobalAveragePooling2D()(x)
+
+
+def mobilenet_v2_035(x: keras.KerasTensor) -> keras.KerasTensor:
+    """MobileNetV2, width 0.35 (Sandler et al. 2018)."""
+    return _application(keras.applications.MobileNetV2, x, alpha=0.35)
+
+
+def mobilenet_v3_small_minimalistic(x: keras.KerasTensor) -> keras.KerasTensor:
+    """MobileNetV3-small without squeeze-and-excite and hard-swish (Howard et al. 2019)."""
+    return _application(keras.applications.MobileNetV3Small, x, minimalistic=True, include_preprocessing=False)
+
+
+def efficientnet_b0(x: keras.KerasTensor) -> keras.KerasTensor:
+    """EfficientNet-B0 (Tan and Le 2019); twenty times the work of the default."""
+    return _application(keras.applications.EfficientNetB0, x)
+
+
+def _application(build: Callable[..., keras.Model], x: keras.KerasTensor, **options: object) -> keras.KerasTensor:
+    model = build(input_tensor=x, include_top=False, weights=None, pooling="avg", **options)
+    return model.output
+
+
+BACKBONES: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
+    "focus_net": focus_net,
+    "mobilenet_v2_035": mobilenet_v2_035,
+    "mobilenet_v3_small_minimalistic": mobilenet_v3_small_minimalistic,
+    "efficientnet_b0": efficientnet_b0,
+}
+
+
+def backbone(name: str) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+    """Look a backbone up; an unknown name is an InputError that lists the known ones."""
+    if name not in BACKBONES:
+        raise InputError(f"unknown backbone '{name}'; known ones: {', '.join(BACKBONES)}")
+    return BACKBONES[name]

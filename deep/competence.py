@@ -1,0 +1,60 @@
+"""What a student has seen: an image outside of it gets no say, however sure the network is."""
+
+import numpy as np
+
+from deep.sidecar import Competence
+
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+MARGIN = 0.25  # of the range seen in training, added on both sides: the next laboratory day is a little different
+
+
+def image_properties(windows: np.ndarray) -> dict[str, np.ndarray]:
+    """Simple properties of windows ``(N, H, W, 3)`` uint8.
+
+    Returns
+    -------
+    dict
+        ``contrast`` (standard deviation of luminance, grey levels), ``brightness`` (its mean) and ``saturated`` (share
+        of pixels at 0 or at 255 in all channels), each ``(N,)``.
+    """
+    luminance = windows.astype(np.float32) @ LUMINANCE
+    extreme = (windows == 0).all(axis=-1) | (windows == 255).all(axis=-1)
+    return {
+        "contrast": luminance.std(axis=(1, 2)),
+        "brightness": luminance.mean(axis=(1, 2)),
+        "saturated": extreme.mean(axis=(1, 2)),
+    }
+
+
+def learn_competence(windows: np.ndarray, spread: np.ndarray) -> Competence:
+    """Note the range of training images and of the student's spread on validation images.
+
+    Parameters
+    ----------
+    windows
+        Training windows ``(N, H, W, 3)`` uint8.
+    spread
+        Spread ``(M,)`` that the student gives to validation images, score units.
+    """
+    properties = image_properties(windows)
+
+    def widened(values: np.ndarray, factor: float = MARGIN) -> tuple[float, float]:
+        low, high = float(values.min()), float(values.max())
+        return low * (1 - factor), high * (1 + factor)
+
+    return Competence(
+        contrast=widened(properties["contrast"]),
+        brightness=widened(properties["brightness"]),
+        saturated=min(1.0, float(properties["saturated"].max()) + 0.02),
+        spread=float(np.quantile(spread, 0.999)) * (1 + MARGIN),
+    )
+
+
+def outside_competence(windows: np.ndarray, spread: np.ndarray, competence: Competence) -> np.ndarray:
+    """Which images ``(N,)`` are unlike anything seen: too flat, too dark or bright, saturated, or beyond any spread."""
+    properties = image_properties(windows)
+    strange = (properties["saturated"] > competence.saturated) | (spread > competence.spread)
+    for name in ("contrast", "brightness"):
+        low, high = getattr(competence, name)
+        strange |= (properties[name] < low) | (properties[name] > high)
+    return strange

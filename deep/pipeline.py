@@ -1,0 +1,108 @@
+"""From image files to batches: decoded once, kept as native-scale windows, augmented on the fly."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from joblib import Parallel, delayed
+
+from dataset.images import read_image
+from dataset.progress import track
+from deep.augment import augment
+from deep.window import WINDOW_PX, native_window
+
+SHIFT_PX = 16  # margin around the window that shifts use up
+CHUNK = 256
+
+Targets = dict[str, np.ndarray]
+
+
+def load_windows(paths: Sequence[Path], size: int = WINDOW_PX + SHIFT_PX, jobs: int = 2) -> np.ndarray:
+    """Decode images once into native-scale windows ``(N, size, size, 3)`` uint8.
+
+    Raises
+    ------
+    InputError
+        For the first image that cannot be read.
+    """
+    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    read = Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(
+        delayed(lambda chunk: np.stack([native_window(read_image(path), size) for path in chunk]))(chunk)
+        for chunk in chunks
+    )
+    done = list(track(read, "reading images", total=len(chunks)))
+    return np.concatenate(done) if done else np.empty((0, size, size, 3), np.uint8)
+
+
+def centre(windows: np.ndarray, size: int = WINDOW_PX) -> np.ndarray:
+    """Cut the margin off: what the network sees outside training."""
+    margin = (windows.shape[1] - size) // 2
+    return windows[:, margin : margin + size, margin : margin + size]
+
+
+class Batches:
+    """Training batches of any epoch, the same ones whenever that epoch is asked for.
+
+    Parameters
+    ----------
+    windows
+        ``(N, S, S, 3)`` uint8 with a margin for shifts.
+    targets
+        Arrays of N rows, passed along by name.
+    batch
+        Images a batch; the last incomplete one of an epoch is left out (the next epoch shuffles anew).
+    seed
+        Of order and augmentation.
+    inputs
+        Names of targets that the network is given beside the image.
+    size
+        Side of the network's window.
+    """
+
+    def __init__(
+        self,
+        windows: np.ndarray,
+        targets: Targets,
+        batch: int,
+        seed: int,
+        inputs: Sequence[str] = (),
+        size: int = WINDOW_PX,
+    ) -> None:
+        # A data set smaller than a batch is one batch.
+        self.batch = min(batch, len(windows))
+        self.windows, self.targets, self.seed, self.inputs, self.size = windows, targets, seed, tuple(inputs), size
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch."""
+        return len(self.windows) // self.batch
+
+    def epoch(self, number: int) -> tf.data.Dataset:
+        """Batches ``(inputs, targets)`` of epoch ``number``; inputs are the images, or a dict with what goes beside."""
+        order = np.random.default_rng((self.seed, number)).permutation(len(self.windows))
+        order = order[: self.steps * self.batch].reshape(self.steps, self.batch)
+
+        def load(step: np.ndarray) -> tuple[np.ndarray, ...]:
+            rows = order[step]
+            return (self.windows[rows], *(values[rows] for values in self.targets.values()))
+
+        return tf.data.Dataset.range(self.steps).map(self._mapper(load, number)).prefetch(4)
+
+    def _mapper(self, load: Callable, number: int) -> Callable:
+        names, values = list(self.targets), list(self.targets.values())
+        types = [tf.uint8, *(tf.as_dtype(value.dtype) for value in values)]
+
+        def prepare(step: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+            images, *rest = tf.numpy_function(load, [step], types)
+            images = tf.ensure_shape(images, (self.batch, *self.windows.shape[1:]))
+            seed = tf.stack([tf.constant(self.seed * 100_003 + number, tf.int32), tf.cast(step, tf.int32) * 100])
+            shaped = [
+                tf.ensure_shape(part, (self.batch, *value.shape[1:])) for part, value in zip(rest, values, strict=True)
+            ]
+            given = dict(zip(names, shaped, strict=True))
+            images = augment(images, self.size, seed)
+            beside = {name: given[name] for name in self.inputs}
+            return ({"image": images, **beside} if beside else images), given
+
+        return prepare

@@ -1,0 +1,114 @@
+"""The light runtime: scores images with a ``.tflite`` file by LiteRT, NumPy and OpenCV; no TensorFlow."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deep.bins import ScoreBins
+from deep.competence import outside_competence
+from deep.intervals import conformal_interval
+from deep.sidecar import ModelFile, read_model_file
+from deep.window import native_window
+from features.decision import decide
+
+
+class FocusModel:
+    """A student ready to score; learned state comes from the file alone.
+
+    Parameters
+    ----------
+    file
+        Verified model file.
+    threads
+        Threads of one inference.
+    """
+
+    def __init__(self, file: ModelFile, threads: int = 1) -> None:
+        self.file = file
+        self.threads = threads
+        self.sidecar = file.sidecar
+        self._runner: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the interpreter behind: worker processes build their own."""
+        return {**self.__dict__, "_runner": None}
+
+    @property
+    def bins(self) -> ScoreBins:
+        """Bins of the distributions."""
+        return self.sidecar.score_bins
+
+    def distributions(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Score distributions ``(N, bins)`` of images."""
+        return self.predict(self._windows(images))["distribution"]
+
+    def predict(self, windows: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the network.
+
+        Parameters
+        ----------
+        windows
+            ``(N, size, size, 3)`` uint8 RGB.
+
+        Returns
+        -------
+        dict
+            ``score`` ``(N,)``, ``spread`` ``(N,)``, ``distribution`` ``(N, bins)``.
+        """
+        outputs = self._signature()(image=np.ascontiguousarray(windows))
+        return {
+            "score": outputs["score"][:, 0],
+            "spread": outputs["spread"][:, 0],
+            "distribution": outputs["distribution"],
+        }
+
+    def score_images(self, images: Sequence[np.ndarray]) -> pd.DataFrame:
+        """Score images as ``dataset.images.read_image`` gives them.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``score``, ``lower``, ``upper`` (90 % interval, score units) and ``status`` (see
+            ``features.decision``; an image unlike anything seen in training is ``unsure`` whatever its score).
+        """
+        if not images:
+            return pd.DataFrame(columns=["score", "lower", "upper", "status"])
+        windows = self._windows(images)
+        outputs = self.predict(windows)
+        lower, upper = self.interval(outputs["distribution"])
+        status = decide(outputs["score"], lower, upper, self.sidecar.score_per_slice)
+        strange = outside_competence(windows, outputs["spread"], self.sidecar.competence)
+        return pd.DataFrame(
+            {
+                "score": outputs["score"].astype(float),
+                "lower": lower,
+                "upper": upper,
+                "status": np.where(strange, "unsure", status),
+            }
+        )
+
+    def _windows(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        return np.stack([native_window(image, self.sidecar.window_px) for image in images])
+
+    def interval(self, distribution: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Conformal interval from the distributions ``(N, bins)``, score units."""
+        intervals = self.sidecar.intervals
+        return conformal_interval(self.bins, distribution, intervals.widening, intervals.coverage)
+
+    def _signature(self) -> Any:
+        """The network as a function of named inputs; its order of inputs and outputs differs between converters."""
+        if self._runner is None:
+            # LiteRT is imported at the first image, so that --help and error messages do not wait for it.
+            from ai_edge_litert.interpreter import Interpreter
+
+            interpreter = Interpreter(model_content=self.file.content, num_threads=self.threads)
+            self._runner = interpreter.get_signature_runner()
+        return self._runner
+
+
+def load_model(path: str | Path, threads: int = 1) -> FocusModel:
+    """Load a ``.tflite`` file with its side file; see :func:`deep.sidecar.read_model_file` for what is refused."""
+    return FocusModel(read_model_file(path), threads)

@@ -1,0 +1,202 @@
+"""The training loop: cosine schedule, early stopping on validation fields, a checkpoint each epoch, resumable."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from dataset.files import atomic_path
+from deep.backbones import BACKBONE_LAYERS
+from deep.pipeline import Batches
+
+Loss = Callable[[dict[str, tf.Tensor], dict[str, tf.Tensor]], tf.Tensor]
+
+
+def deterministic(seed: int) -> None:
+    """Make weights, order and arithmetic depend on ``seed`` alone, so that a run can be repeated and resumed."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss stopped being a number; the message names epoch and step."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast one training runs.
+
+    Attributes
+    ----------
+    epochs
+        Upper limit.
+    learning_rate
+        Peak; rises over the first epoch, then falls to zero along a half cosine.
+    weight_decay
+        Decoupled (AdamW).
+    patience
+        Epochs without a better validation error that end the training.
+    frozen
+        What stays fixed: "" (nothing), "backbone" (only the head learns) or "batchnorm" (statistics and scales).
+    """
+
+    epochs: int
+    learning_rate: float
+    weight_decay: float = 1e-4
+    patience: int = 1000
+    frozen: str = ""
+
+
+def train(
+    model: keras.Model,
+    batches: Batches,
+    loss: Loss,
+    validate: Callable[[keras.Model], float],
+    schedule: Schedule,
+    folder: Path,
+    *,
+    report: Callable[[dict[str, float]], None] = lambda row: None,
+) -> pd.DataFrame:
+    """Train ``model`` in place and leave it with the weights of its best epoch.
+
+    A checkpoint of weights, optimizer and history is written to ``folder`` after each epoch. When ``folder`` already
+    holds one, training goes on from there and ends at the same weights: batches depend on seed and epoch alone.
+
+    Parameters
+    ----------
+    model
+        Its inputs are images; outputs go to ``loss``.
+    batches
+        Training batches by epoch.
+    loss
+        ``(outputs, targets) -> scalar``.
+    validate
+        Error of the model on the validation fields; smaller is better.
+    schedule
+        Length and speed.
+    folder
+        For checkpoints.
+    report
+        Called with each epoch's row and ``epochs``, the phase's limit.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row an epoch: ``epoch, loss, validation_mae, learning_rate, seconds``.
+
+    Raises
+    ------
+    TrainingDiverged
+        When the loss is NaN or infinite.
+    """
+    _freeze(model, schedule.frozen)
+    total = max(schedule.epochs * batches.steps, 1)
+    warmup = min(batches.steps, total // 5)
+    rate = keras.optimizers.schedules.CosineDecay(
+        schedule.learning_rate / 20, max(total - warmup, 1), warmup_target=schedule.learning_rate, warmup_steps=warmup
+    )
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=schedule.weight_decay, clipnorm=1.0)
+    optimizer.build(model.trainable_variables)
+    state = Checkpoint(folder, model, optimizer)
+    history = state.restore()
+    step = _train_step(model, optimizer, loss)
+    for epoch in range(len(history), schedule.epochs):
+        if _waited(history) >= schedule.patience:
+            break
+        started = time.monotonic()
+        losses = [_checked(step(*batch), epoch, number) for number, batch in enumerate(batches.epoch(epoch))]
+        error = float(validate(model))
+        row = {
+            "epoch": epoch,
+            "loss": float(np.mean(losses)) if losses else math.nan,
+            "validation_mae": error,
+            "learning_rate": float(rate(optimizer.iterations)),
+            "seconds": time.monotonic() - started,
+        }
+        best = not history or error < min(past["validation_mae"] for past in history)
+        history.append(row)
+        state.save(history, best=best)
+        report(row | {"epochs": schedule.epochs})
+    state.load_best()
+    _freeze(model, "")
+    return pd.DataFrame(history)
+
+
+def _train_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Loss) -> Callable:
+    @tf.function
+    def step(inputs: tf.Tensor, targets: dict[str, tf.Tensor]) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            value = loss(model(inputs, training=True), targets)
+        optimizer.apply(tape.gradient(value, model.trainable_variables), model.trainable_variables)
+        return value
+
+    return step
+
+
+def _checked(value: tf.Tensor, epoch: int, step: int) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise TrainingDiverged(f"loss is {number} in epoch {epoch + 1}, step {step + 1}; lower the learning rate")
+    return number
+
+
+def _waited(history: list[dict[str, float]]) -> int:
+    """Epochs since the best one."""
+    errors = [row["validation_mae"] for row in history]
+    return len(errors) - 1 - int(np.argmin(errors)) if errors else 0
+
+
+def _freeze(model: keras.Model, what: str) -> None:
+    """Set what learns; a frozen BatchNorm layer also keeps its statistics (Keras runs it in inference mode)."""
+    for layer in model.layers:
+        if what == "backbone":
+            layer.trainable = not isinstance(layer, BACKBONE_LAYERS)
+        elif what == "batchnorm":
+            layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+        else:
+            layer.trainable = True
+
+
+class Checkpoint:
+    """Weights, best weights, optimizer and history in one file of plain arrays, replaced whole after each epoch."""
+
+    def __init__(self, folder: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+        self.path = folder / "checkpoint.npz"
+        self.model, self.optimizer = model, optimizer
+        self.best = model.get_weights()
+
+    def save(self, history: list[dict[str, float]], *, best: bool) -> None:
+        """Write the state after an epoch; ``best`` also keeps the weights as the best so far."""
+        if best:
+            self.best = self.model.get_weights()
+        groups = {
+            # All variables: the state of the dropout's random generator is no weight, but decides what comes next.
+            "model": [variable.numpy() for variable in self.model.variables],
+            "best": self.best,
+            "optimizer": [variable.numpy() for variable in self.optimizer.variables],
+        }
+        arrays = {f"{group}_{i}": array for group, members in groups.items() for i, array in enumerate(members)}
+        with atomic_path(self.path) as temporary:
+            np.savez(temporary, history=json.dumps(history), **arrays)
+
+    def restore(self) -> list[dict[str, float]]:
+        """Take up a saved state, if there is one that fits, and return its history."""
+        if not self.path.is_file():
+            return []
+        with np.load(self.path, allow_pickle=False) as saved:
+            for group, variables in (("model", self.model.variables), ("optimizer", self.optimizer.variables)):
+                for i, variable in enumerate(variables):
+                    variable.assign(saved[f"{group}_{i}"])
+            self.best = [saved[f"best_{i}"] for i in range(len(self.best))]
+            return json.loads(str(saved["history"]))
+
+    def load_best(self) -> None:
+        """Put the best epoch's weights into the model."""
+        self.model.set_weights(self.best)

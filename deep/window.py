@@ -1,0 +1,40 @@
+"""The window a network sees: a fixed number of native pixels about the image's centre.
+
+Blur is a size in pixels, so an image is cut or continued, never resampled. Training, export checks and the runtime
+share this one function.
+"""
+
+import cv2
+import numpy as np
+
+from dataset.images import to_uint8
+
+WINDOW_PX = 128  # holds a white cell at 0.1 um a pixel; measured against resizing in docs/cnn.md
+
+
+def native_window(image: np.ndarray, size: int = WINDOW_PX) -> np.ndarray:
+    """Cut ``size`` x ``size`` pixels about the centre, or continue a smaller image by reflection.
+
+    Parameters
+    ----------
+    image
+        ``(H, W, 3)`` RGB, uint8 or full-scale uint16.
+    size
+        Side of the window in pixels.
+
+    Returns
+    -------
+    np.ndarray
+        ``(size, size, 3)`` uint8, contiguous.
+    """
+    height, width = image.shape[:2]
+    top, left = max((height - size) // 2, 0), max((width - size) // 2, 0)
+    cut = to_uint8(image[top : top + size, left : left + size])
+    missing_y, missing_x = size - cut.shape[0], size - cut.shape[1]
+    if missing_y or missing_x:
+        above, before = missing_y // 2, missing_x // 2
+        # REFLECT repeats as often as needed, also where the image is narrower than the margin.
+        cut = cv2.copyMakeBorder(
+            cut, above, missing_y - above, before, missing_x - before, borderType=cv2.BORDER_REFLECT
+        )
+    return np.ascontiguousarray(cut)

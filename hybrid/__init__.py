@@ -1,0 +1,1 @@
+"""The teacher that sees image and handcrafted features, and the student distilled from it."""

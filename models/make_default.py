@@ -1,0 +1,178 @@
+"""Make the shipped default model again: `python -m models.make_default --crops ../shared/data/wbc_crops`.
+
+About 40 minutes on two cores. Simulates stacks of varied instruments from drawn cells and from real in-focus crops,
+trains a student on their true scores, calibrates and converts it, tests it on crops it has not seen, and writes model
+and weights into this folder. An interrupted training goes on where it stopped.
+"""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+
+from dataset.files import write_text
+from dataset.labels import read_labels, read_truth, true_scores
+from dataset.simulation.generate import simulate_dataset
+from dataset.simulation.instrument import known_instruments, load_instrument
+
+SEED = 100
+TRAIN_SHARE = 0.6  # of the crops; the rest is for tests, here and elsewhere
+VARY = 0.2  # spread of the optics from field to field about each shipped instrument
+REAL_STACKS, DRAWN_STACKS, TEST_STACKS = 1200, 300, 60
+VALIDATION_SHARE = 0.1  # of the fields
+EPOCHS, BATCH, LEARNING_RATE = 36, 64, 3e-3
+LABEL_SIGMA = 0.05  # the truth is exact; this is what neighbouring bins have in common
+HERE = Path(__file__).parent
+
+
+def main(
+    crops: Annotated[Path, typer.Option(help="Folder of in-focus crops, 0.1 um a pixel.")],
+    work: Annotated[Path, typer.Option(help="Folder for data and checkpoints.")] = Path("data/default"),
+    jobs: Annotated[int, typer.Option(help="Processes.")] = 2,
+) -> None:
+    """Simulate, train, export, test, and write models/."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    simulate(crops, work, jobs)
+    student, windows, score, validation = train(work, jobs)
+    results = ship(student, windows, score, validation, work, jobs)
+    print(results.to_string(index=False))
+
+
+def crop_is_for_training(path: Path) -> bool:
+    """Decide by the file's name alone, so that a crop keeps its side wherever it lies."""
+    return int(hashlib.sha256(path.name.encode()).hexdigest()[:8], 16) / 2**32 < TRAIN_SHARE
+
+
+def simulate(crops: Path, work: Path, jobs: int) -> None:
+    """Make the data sets that are not there yet: two to train on, one a shipped instrument to test on."""
+    sides = {side: work / f"crops_{side}" for side in ("train", "test")}
+    for side, folder in sides.items():
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            for path in sorted(crops.rglob("*.jpg")):
+                if crop_is_for_training(path) == (side == "train"):
+                    shutil.copy(path, folder)
+    instruments = [load_instrument(name) for name in ("dry50", "dry40", "oil100")]
+    sets = {
+        "real": {"stacks": REAL_STACKS, "seed": SEED + 1, "vary_by": VARY, "from_images": sides["train"]},
+        "drawn": {"stacks": DRAWN_STACKS, "seed": SEED + 2, "vary_by": VARY},
+    }
+    for name, settings in sets.items():
+        if not (work / name).is_dir():
+            simulate_dataset(work / name, instruments, jobs=jobs, **settings)
+    for name in known_instruments():
+        if not (work / name).is_dir():
+            simulate_dataset(
+                work / name, [load_instrument(name)], stacks=TEST_STACKS, seed=SEED + 3, from_images=sides["test"],
+                jobs=jobs,
+            )  # fmt: skip
+
+
+def load(dataset: Path, jobs: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Labels with ``true_score``, and windows with a margin for shifts."""
+    from deep.pipeline import load_windows
+
+    labels = read_labels(dataset)
+    labels["true_score"] = true_scores(labels, read_truth(dataset))
+    labels["field"] = dataset.name + labels["field"]  # fields of two sets are different fields
+    return labels, load_windows([dataset / path for path in labels["image_path"]], jobs=jobs)
+
+
+def train(work: Path, jobs: int) -> tuple:
+    """Train on the true scores of both sets; return student, windows, scores and which of them are validation."""
+    import tensorflow as tf
+
+    from deep.bins import DEFAULT_BINS
+    from deep.pipeline import Batches
+    from deep.student import build_student
+    from deep.training import Schedule, deterministic
+    from deep.training import train as train_network
+    from evaluation.summary import summarise_epoch
+    from hybrid.distill import Part, validation_error
+    from hybrid.losses import label_loss
+
+    parts = [load(work / name, jobs) for name in ("real", "drawn")]
+    labels, windows = pd.concat([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    score = labels["true_score"].to_numpy()
+    validation = labels["field"].map(_is_validation).to_numpy()
+    deterministic(SEED)
+    student = build_student(DEFAULT_BINS)
+    targets = {"soft": DEFAULT_BINS.soft_labels(score[~validation], LABEL_SIGMA)}
+
+    def loss(outputs: dict, given: dict) -> tf.Tensor:
+        return label_loss(outputs["logits"], given["soft"], tf.ones(tf.shape(given["soft"])[0]))
+
+    held = Part(windows[validation], np.empty((validation.sum(), 0)), score[validation])
+    train_network(
+        student,
+        Batches(windows[~validation], targets, BATCH, SEED),
+        loss,
+        validation_error(held, DEFAULT_BINS),
+        Schedule(EPOCHS, LEARNING_RATE),
+        work / "checkpoint",
+        report=lambda row: print(summarise_epoch("default", row), flush=True),
+    )
+    return student, windows, score, validation
+
+
+def _is_validation(field: str) -> bool:
+    return int(hashlib.sha256(f"0:{field}".encode()).hexdigest()[:8], 16) / 2**32 > 1 - VALIDATION_SHARE
+
+
+def ship(
+    student: object, windows: np.ndarray, score: np.ndarray, validation: np.ndarray, work: Path, jobs: int
+) -> pd.DataFrame:
+    """Calibrate on the validation fields, convert, test on unseen crops through each instrument, write ``models/``."""
+    from deep.bins import DEFAULT_BINS
+    from deep.export import save_h5
+    from deep.pipeline import centre
+    from deep.student import with_readout
+    from evaluation.ship import calibrate, try_variants, write_models
+
+    model = with_readout(student, DEFAULT_BINS)
+    seen = np.ascontiguousarray(centre(windows[~validation][::4]))
+    held = np.ascontiguousarray(centre(windows[validation]))
+    calibration = calibrate(model, DEFAULT_BINS, seen, held, score[validation], 0.2)
+    tests = {name: load(work / name, jobs) for name in known_instruments()}
+    images = np.ascontiguousarray(centre(np.concatenate([part[1] for part in tests.values()])))
+    truth = np.concatenate([part[0]["true_score"].to_numpy() for part in tests.values()])
+    trials = try_variants(model, calibration, seen, images, truth)
+    shipped = write_models(HERE, model, calibration, trials, seen, variants=("fp16",))
+    save_h5(model, HERE / "best_model.h5")
+    results = test(shipped.model, tests)
+    write_text(HERE / "metrics.csv", results.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    return results
+
+
+def test(runtime: object, tests: dict[str, tuple[pd.DataFrame, np.ndarray]]) -> pd.DataFrame:
+    """Metrics of the shipped file on each instrument, against truth."""
+    from deep.pipeline import centre
+    from evaluation.ship import predict_all
+
+    rows = []
+    for name, (labels, windows) in tests.items():
+        outputs = predict_all(runtime, np.ascontiguousarray(centre(windows)))
+        truth, score = labels["true_score"].to_numpy(), outputs["score"]
+        lower, upper = runtime.interval(outputs["distribution"])
+        beyond = np.abs(truth) > runtime.sidecar.score_per_slice
+        rows.append(
+            {
+                "instrument": name,
+                "images": len(truth),
+                "spearman": pd.Series(score).corr(pd.Series(truth), method="spearman"),
+                "mae_truth": np.abs(score - truth).mean(),
+                "bias": (score - truth).mean(),
+                "sign_beyond_one_slice": (np.sign(score) == np.sign(truth))[beyond].mean(),
+                "coverage": ((lower <= truth) & (truth <= upper)).mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,408 @@
+"""Bins, windows, intervals, competence, the student and its files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataset.errors import InputError
+from deep.bins import DEFAULT_BINS, ScoreBins
+from deep.competence import learn_competence, outside_competence
+from deep.intervals import conformal_interval, learn_widening
+from deep.window import native_window
+
+keras = pytest.importorskip("keras", reason="training needs requirements-train.txt")
+
+import tensorflow as tf  # noqa: E402
+
+from deep import augment  # noqa: E402
+from deep.backbones import BACKBONES, backbone  # noqa: E402
+from deep.export import VARIANTS, save_h5, static_batch, to_tflite  # noqa: E402
+from deep.pipeline import Batches, centre  # noqa: E402
+from deep.runtime import FocusModel, load_model  # noqa: E402
+from deep.sidecar import Competence, Intervals, ModelFile, Sidecar, read_model_file  # noqa: E402
+from deep.student import build_student, copy_backbone, load_trained, start_from, with_readout  # noqa: E402
+from deep.training import Schedule, TrainingDiverged, deterministic, train  # noqa: E402
+from evaluation.ship import gate, write_model  # noqa: E402
+from hybrid.losses import label_loss  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+SIZE = 32
+
+
+def windows(n: int, size: int = SIZE, seed: int = 0) -> np.ndarray:
+    """Noise about a level and of a strength that differ from image to image and colour to colour."""
+    rng = np.random.default_rng(seed)
+    level, strength = rng.uniform(30, 225, (n, 1, 1, 3)), rng.uniform(2, 60, (n, 1, 1, 1))
+    return np.clip(level + strength * rng.standard_normal((n, size, size, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def readout():
+    """A student with random weights whose scores differ from image to image."""
+    keras.utils.set_random_seed(1)
+    student = build_student(DEFAULT_BINS, size=SIZE)
+    for _ in range(40):  # let BatchNorm learn the scale of activations, which random weights make vanish
+        student(windows(32), training=True)
+    return with_readout(student, DEFAULT_BINS)
+
+
+def sidecar(content: bytes, **changes) -> Sidecar:
+    import hashlib
+
+    values = {
+        "version": "test", "sha256": hashlib.sha256(content).hexdigest(), "variant": "fp32", "window_px": SIZE,
+        "low": DEFAULT_BINS.low, "high": DEFAULT_BINS.high, "bins": DEFAULT_BINS.count, "score_per_slice": 0.2,
+        "intervals": Intervals(coverage=0.9, widening=0.01),
+        "competence": Competence(contrast=(5, 200), brightness=(20, 240), saturated=0.5, spread=2.0),
+    }  # fmt: skip
+    return Sidecar(**{**values, **changes})
+
+
+# Bins
+
+
+@given(st.floats(-1.5, 1.5))  # three sigma inside: the outer edge cuts a tail off
+@settings(deadline=None)
+def test_the_median_of_a_soft_label_is_the_score(score):
+    soft = DEFAULT_BINS.soft_labels([score], 0.15)
+    assert soft.sum() == pytest.approx(1, abs=1e-5)
+    assert DEFAULT_BINS.quantile(soft, 0.5)[0] == pytest.approx(score, abs=0.01)
+
+
+def test_quantiles_of_a_uniform_distribution_are_linear():
+    bins = ScoreBins(-1, 1, 4)
+    uniform = np.full((1, 4), 0.25)
+    for level in (0.1, 0.25, 0.5, 0.8):
+        assert bins.quantile(uniform, level)[0] == pytest.approx(-1 + 2 * level)
+
+
+def test_an_unlabelled_image_has_no_soft_label_and_costs_nothing():
+    soft = DEFAULT_BINS.soft_labels([np.nan, 0.4], 0.06)
+    assert soft[0].sum() == 0
+    logits = tf.random.stateless_normal((2, DEFAULT_BINS.count), (0, 1))
+    both = label_loss(logits, tf.constant(soft), tf.ones(2))
+    alone = label_loss(logits[1:], tf.constant(soft[1:]), tf.ones(1))
+    assert float(both) == pytest.approx(float(alone))
+
+
+def test_widened_bins_keep_their_width_and_hold_the_score():
+    wide = DEFAULT_BINS.widened(3.3)
+    assert wide.width == pytest.approx(DEFAULT_BINS.width)
+    assert wide.high >= 3.3
+    assert wide.low == pytest.approx(-wide.high)
+    assert DEFAULT_BINS.widened(1.0) == DEFAULT_BINS
+
+
+# Windows
+
+
+@pytest.mark.parametrize("shape", [(200, 150), (100, 150), (40, 300), (5, 7)])
+def test_native_window_is_about_the_centre_and_never_resamples(shape):
+    image = np.zeros((*shape, 3), np.uint8)
+    image[shape[0] // 2, shape[1] // 2] = 255
+    window = native_window(image, 128)
+    assert window.shape == (128, 128, 3)
+    assert set(np.unique(window)) <= {0, 255}
+    assert abs(np.argwhere(window[..., 0])[:, 0] - 64).min() <= 1
+
+
+def test_native_window_takes_16_bit_images():
+    image = np.full((50, 50, 3), 257 * 100, np.uint16)
+    assert (native_window(image, 64) == 100).all()
+
+
+# Augmentation keeps what the label is about
+
+
+def focus_series() -> np.ndarray:
+    """Ever more defocused windows of one cell, by wave optics."""
+    from dataset.simulation.cells import draw_specimen
+    from dataset.simulation.instrument import load_instrument
+    from dataset.simulation.optics import through_focus
+
+    instrument = load_instrument("dry50")
+    specimen = draw_specimen("neutrophil", (144, 144), 0.1, 0.06, np.random.default_rng(2))
+    images = through_focus(specimen, instrument, np.array([-2.0, -1.0, 0.0, 1.0, 2.0]))
+    return np.clip(images * 215, 0, 255).astype(np.uint8)
+
+
+SHARPNESS_SAFE = {
+    "shift": lambda x, seed: augment.random_shift(x, 128, seed),
+    "turn": augment.random_turn,
+    "light": lambda x, seed: augment.random_light(tf.cast(x, tf.float32), seed),
+    "noise": lambda x, seed: augment.random_noise(tf.cast(x, tf.float32), seed),
+    "jpeg": augment.random_jpeg,
+    "all": lambda x, seed: augment.augment(x, 128, seed),
+}
+
+
+@pytest.mark.parametrize("name", SHARPNESS_SAFE)
+def test_augmentation_leaves_sharpness_rank_and_sign_unchanged(name):
+    import cv2
+
+    series = focus_series()
+    for number in range(4):
+        out = np.asarray(SHARPNESS_SAFE[name](tf.constant(series), tf.constant([number, 3], tf.int32)), np.float32)
+        inner = out[:, 8:-8, 8:-8]
+        # Detail of a few pixels, above the noise that is added: relative energy of a band-pass.
+        detail = [
+            np.var(cv2.GaussianBlur(i[..., 1], (0, 0), 1.5) - cv2.GaussianBlur(i[..., 1], (0, 0), 4)) / i.mean() ** 2
+            for i in inner
+        ]
+        assert detail[0] < detail[1]
+        assert detail[4] < detail[3] < detail[2]
+        # The sign: the dense nucleus is darker against the cell before focus than beyond.
+        dark = [np.quantile(i[..., 1], 0.02) / np.median(i[..., 1]) for i in inner]
+        assert dark[1] < dark[3]
+
+
+def test_the_same_seed_gives_the_same_pictures():
+    batch = tf.constant(windows(4, 40))
+    seed = tf.constant([5, 6], tf.int32)
+    np.testing.assert_array_equal(augment.augment(batch, SIZE, seed), augment.augment(batch, SIZE, seed))
+    assert (augment.augment(batch, SIZE, seed) != augment.augment(batch, SIZE, seed + 1)).numpy().any()
+
+
+# Student
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_makes_a_student(name):
+    student = build_student(DEFAULT_BINS, name, n_auxiliary=3, size=64)
+    outputs = student(windows(2, 64))
+    assert outputs["logits"].shape == (2, DEFAULT_BINS.count)
+    assert outputs["auxiliary"].shape == (2, 3)
+    assert np.isfinite(outputs["logits"]).all()
+
+
+def test_an_unknown_backbone_lists_the_known_ones():
+    with pytest.raises(InputError, match="unknown backbone 'resnet'; known ones: focus_net"):
+        backbone("resnet")
+
+
+def test_the_graphs_readout_is_the_bins_own_median_and_spread(readout):
+    outputs = readout.predict(windows(16), verbose=0)
+    low, median, high = (DEFAULT_BINS.quantile(outputs["distribution"], level) for level in (0.16, 0.5, 0.84))
+    assert np.ptp(median) > 0.05
+    np.testing.assert_allclose(outputs["score"][:, 0], median, atol=1e-3)
+    np.testing.assert_allclose(outputs["spread"][:, 0], (high - low) / 2, atol=1e-3)
+
+
+def test_h5_loads_with_keras_alone_and_scores_the_same(readout, tmp_path):
+    images = windows(3)
+    np.save(tmp_path / "images.npy", images)
+    save_h5(readout, tmp_path / "best_model.h5")
+    code = (
+        "import keras, numpy; m = keras.models.load_model('best_model.h5', compile=False);"
+        "print(*m.predict(numpy.load('images.npy'), verbose=0)['score'][:, 0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    scores = [float(word) for word in done.stdout.split()]
+    np.testing.assert_allclose(scores, readout.predict(images, verbose=0)["score"][:, 0], atol=1e-5)
+
+
+def test_weights_start_another_student(readout, tmp_path):
+    save_h5(readout, tmp_path / "best_model.h5")
+    trained = load_trained(tmp_path)
+    student = build_student(DEFAULT_BINS, n_auxiliary=2, size=SIZE)
+    start_from(student, trained)
+    again = with_readout(student, DEFAULT_BINS).predict(windows(3), verbose=0)["score"]
+    np.testing.assert_allclose(again, readout.predict(windows(3), verbose=0)["score"], atol=1e-5)
+    with pytest.raises(InputError, match="another backbone"):
+        copy_backbone(trained, build_student(DEFAULT_BINS, "mobilenet_v2_035", size=SIZE))
+
+
+def test_weights_that_are_none_are_refused(tmp_path):
+    (tmp_path / "best_model.h5").write_bytes(b"not weights")
+    with pytest.raises(InputError, match="is no trained student"):
+        load_trained(tmp_path)
+    with pytest.raises(InputError, match="do not exist"):
+        load_trained(tmp_path / "nowhere.h5")
+
+
+# Export and runtime
+
+
+@pytest.mark.parametrize("variant", ["fp32", "fp16"])
+def test_converted_models_score_as_keras_does_in_any_batch(readout, variant):
+    content = to_tflite(readout, variant, windows(8))
+    runtime = FocusModel(ModelFile(content, sidecar(content)))
+    images = windows(5, seed=3)
+    expected = readout.predict(images, verbose=0)
+    tolerance = 1e-4 if variant == "fp32" else 0.05
+    np.testing.assert_allclose(runtime.predict(images)["score"], expected["score"][:, 0], atol=tolerance)
+    single = np.concatenate([runtime.predict(images[i : i + 1])["score"] for i in range(5)])
+    np.testing.assert_allclose(single, runtime.predict(images)["score"], atol=1e-5)
+
+
+def test_int8_converts_and_is_smaller():
+    student = with_readout(build_student(DEFAULT_BINS, size=SIZE), DEFAULT_BINS)
+    sizes = {variant: len(to_tflite(student, variant, windows(8))) for variant in VARIANTS}
+    assert sizes["int8"] < sizes["fp16"] < sizes["fp32"]
+
+
+def test_the_static_variant_takes_exactly_one_image(readout):
+    content = to_tflite(static_batch(readout), "fp32", windows(2))
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content)
+    assert list(interpreter.get_input_details()[0]["shape_signature"]) == [1, SIZE, SIZE, 3]
+
+
+@pytest.fixture
+def model_path(readout, tmp_path) -> Path:
+    content = to_tflite(readout, "fp32", windows(2))
+    write_model(tmp_path / "focus_model.tflite", ModelFile(content, sidecar(content)))
+    return tmp_path / "focus_model.tflite"
+
+
+def test_a_written_model_loads_and_survives_a_trip_to_a_worker(model_path):
+    import cloudpickle  # what joblib sends scorers with
+
+    model = load_model(model_path)
+    images = [np.zeros((40, 50, 3), np.uint8), windows(1)[0]]
+    table = model.score_images(images)
+    assert list(table.columns) == ["score", "lower", "upper", "status"]
+    assert (table.lower <= table.upper).all()
+    assert table.status[0] == "unsure"  # blank
+    other = cloudpickle.loads(cloudpickle.dumps(model))
+    assert other.score_images(images).equals(table)
+    assert model.score_images([]).empty
+
+
+def test_a_tampered_or_incomplete_model_is_refused(model_path):
+    side = model_path.with_suffix(".json")
+    content = bytearray(model_path.read_bytes())
+    content[len(content) // 2] ^= 1
+    model_path.write_bytes(content)
+    with pytest.raises(InputError, match="SHA-256 differs"):
+        read_model_file(model_path)
+    values = json.loads(side.read_text())
+    side.write_text(json.dumps({**values, "bins": "many"}))
+    with pytest.raises(InputError, match="bins"):
+        read_model_file(model_path)
+    side.write_text(json.dumps({**values, "format": "focus-picker student 0"}))
+    with pytest.raises(InputError, match="has format"):
+        read_model_file(model_path)
+    side.unlink()
+    with pytest.raises(InputError, match="is missing"):
+        read_model_file(model_path)
+    model_path.unlink()
+    with pytest.raises(InputError, match="cannot be read"):
+        read_model_file(model_path)
+
+
+def test_scoring_needs_no_tensorflow(model_path):
+    code = (
+        "import sys, numpy as np; from deep.runtime import load_model;"
+        f"load_model({str(model_path)!r}).score_images([np.zeros((50, 60, 3), np.uint8)]);"
+        "print('tensorflow' in sys.modules, 'keras' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize(
+    ("mae", "fp32", "agreement", "passes"),
+    [(0.060, 0.060, 1.0, True), (0.0613, 0.060, 1.0, False), (0.06, 0.06, 0.99, False), (np.nan, 0.06, 1.0, False)],
+)
+def test_the_gate(mae, fp32, agreement, passes):
+    assert (gate(mae, fp32, agreement) == "") is passes
+
+
+# Intervals and competence
+
+
+def test_conformal_intervals_cover_what_they_promise_though_the_network_is_too_sure():
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(-1, 1, 6000)
+    distribution = DEFAULT_BINS.soft_labels(truth + 0.1 * rng.standard_normal(6000), 0.03)
+    widening = learn_widening(DEFAULT_BINS, distribution[:2000], truth[:2000])
+    assert widening > 0.05
+    lower, upper = conformal_interval(DEFAULT_BINS, distribution[2000:], widening)
+    covered = np.mean((lower <= truth[2000:]) & (truth[2000:] <= upper))
+    assert covered == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_network_that_is_too_modest_gets_narrower_intervals():
+    truth = np.random.default_rng(0).uniform(-1, 1, 500)
+    modest = DEFAULT_BINS.soft_labels(truth, 0.4)
+    widening = learn_widening(DEFAULT_BINS, modest, truth)
+    assert widening < 0
+    lower, upper = conformal_interval(DEFAULT_BINS, modest, widening)
+    assert (lower <= upper).all()
+
+
+def test_too_few_images_calibrate_nothing():
+    with pytest.raises(InputError, match="too few for 90% intervals"):
+        learn_widening(DEFAULT_BINS, DEFAULT_BINS.soft_labels(np.zeros(3), 0.1), np.zeros(3))
+
+
+def test_blank_dark_and_saturated_images_are_outside_of_what_was_seen():
+    seen = np.clip(windows(20) // 3 + 100, 0, 255).astype(np.uint8)
+    competence = learn_competence(seen, np.full(20, 0.1))
+    strange = np.stack([np.full_like(seen[0], 128), np.zeros_like(seen[0]), np.full_like(seen[0], 255), seen[0]])
+    flagged = outside_competence(strange, np.full(4, 0.1), competence)
+    assert flagged.tolist() == [True, True, True, False]
+    assert outside_competence(seen, np.full(20, 0.5), competence).all()
+
+
+# Training
+
+
+def small_training(folder: Path, epochs: int, rate: float = 0.01):
+    deterministic(0)
+    model = build_student(ScoreBins(-1, 1, 5), size=16)
+    score = np.linspace(-0.8, 0.8, 24)
+    targets = {"soft": ScoreBins(-1, 1, 5).soft_labels(score, 0.2)}
+    batches = Batches(windows(24, 20), targets, 8, seed=3, size=16)
+
+    def loss(outputs, given):
+        return label_loss(outputs["logits"], given["soft"], tf.ones(tf.shape(given["soft"])[0]))
+
+    def validate(network):
+        return float(np.abs(network(centre(windows(24, 20), 16), training=False)["logits"]).mean())
+
+    history = train(model, batches, loss, validate, Schedule(epochs, rate), folder)
+    return model, history
+
+
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path):
+    """SIGKILL in the middle of an epoch; what resumes must end where an undisturbed run ends."""
+    whole, history = small_training(tmp_path / "whole", 4)
+    code = (
+        "import os, signal; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3';"
+        "import deep.training as t; from pathlib import Path;"
+        "from tests.test_deep import small_training;"
+        "save = t.Checkpoint.save;"
+        "t.Checkpoint.save = lambda self, history, *, best: (save(self, history, best=best),"
+        " len(history) == 2 and os.kill(os.getpid(), signal.SIGKILL));"
+        f"small_training(Path({str(tmp_path / 'killed')!r}), 4)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
+    assert done.returncode == -9
+    resumed, again = small_training(tmp_path / "killed", 4)
+    np.testing.assert_allclose(again.loss, history.loss, rtol=1e-6)
+    for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step(tmp_path):
+    with pytest.raises(TrainingDiverged, match=r"loss is (nan|inf) in epoch 1, step \d"):
+        small_training(tmp_path, 2, rate=1e38)
+
+
+def test_batches_of_an_epoch_are_the_same_whenever_asked_for():
+    batches = Batches(windows(20, 20), {"y": np.arange(20.0)}, 8, seed=1, size=16)
+    first, again = ([(i.numpy(), t["y"].numpy()) for i, t in batches.epoch(3)] for _ in range(2))
+    for (images, y), (images2, y2) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(images, images2)
+        np.testing.assert_array_equal(y, y2)
+    other = next(iter(batches.epoch(4)))
+    assert (other[1]["y"].numpy() != first[0][1]).any()
