@@ -1,6 +1,7 @@
 """Command line of Focus Picker. Each command imports what it needs when it runs, so that the others start at once."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -127,7 +128,11 @@ def train_cnn(
     jobs: Jobs = 2,
 ) -> None:
     """Train the CNN: teacher on image and features, distilled into the student that ships as focus_model.tflite."""
-    from evaluation.cnn_run import run_cnn
+    from deep.quiet import quiet_stderr
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet_stderr():  # TensorFlow greets from C++ before its log level counts
+        from evaluation.cnn_run import run_cnn
     from evaluation.summary import summarise, summarise_epoch
     from models import DEFAULT_WEIGHTS
 

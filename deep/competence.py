@@ -14,7 +14,8 @@ def image_properties(windows: np.ndarray) -> dict[str, np.ndarray]:
     Returns
     -------
     dict
-        ``contrast`` (standard deviation of luminance, grey levels), ``brightness`` (its mean) and ``saturated`` (share
+        ``contrast`` (standard deviation of luminance, grey levels), ``brightness`` (its mean), ``chroma`` (mean
+        difference of the largest and the smallest channel) and ``saturated`` (share
         of pixels at 0 or at 255 in all channels), each ``(N,)``.
     """
     luminance = windows.astype(np.float32) @ LUMINANCE
@@ -22,6 +23,7 @@ def image_properties(windows: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "contrast": luminance.std(axis=(1, 2)),
         "brightness": luminance.mean(axis=(1, 2)),
+        "chroma": np.ptp(windows, axis=-1).mean(axis=(1, 2)),
         "saturated": extreme.mean(axis=(1, 2)),
     }
 
@@ -45,16 +47,17 @@ def learn_competence(windows: np.ndarray, spread: np.ndarray) -> Competence:
     return Competence(
         contrast=widened(properties["contrast"]),
         brightness=widened(properties["brightness"]),
+        chroma=widened(properties["chroma"]),
         saturated=min(1.0, float(properties["saturated"].max()) + 0.02),
         spread=float(np.quantile(spread, 0.999)) * (1 + MARGIN),
     )
 
 
 def outside_competence(windows: np.ndarray, spread: np.ndarray, competence: Competence) -> np.ndarray:
-    """Which images ``(N,)`` are unlike anything seen: too flat, too dark or bright, saturated, or beyond any spread."""
+    """Which images ``(N,)`` are unlike anything seen: too flat, dark, bright, grey, saturated, or too undecided."""
     properties = image_properties(windows)
     strange = (properties["saturated"] > competence.saturated) | (spread > competence.spread)
-    for name in ("contrast", "brightness"):
+    for name in ("contrast", "brightness", "chroma"):
         low, high = getattr(competence, name)
         strange |= (properties[name] < low) | (properties[name] > high)
     return strange

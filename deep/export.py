@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from dataset.files import atomic_path
+from deep.quiet import quiet_stderr
 
 REPRESENTATIVE = 200  # training images that show the int8 converter the range of every tensor
 
@@ -101,13 +101,7 @@ def _silenced() -> Iterator[None]:
     level = absl.logging.get_verbosity()
     absl.logging.set_verbosity(absl.logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), open(os.devnull, "w") as nowhere:
-            saved = os.dup(2)
-            os.dup2(nowhere.fileno(), 2)
-            try:
-                yield
-            finally:
-                os.dup2(saved, 2)
-                os.close(saved)
+        with contextlib.redirect_stdout(io.StringIO()), quiet_stderr():
+            yield
     finally:
         absl.logging.set_verbosity(level)

@@ -10,6 +10,7 @@ import pandas as pd
 from deep.bins import ScoreBins
 from deep.competence import outside_competence
 from deep.intervals import conformal_interval
+from deep.quiet import quiet_stderr
 from deep.sidecar import ModelFile, read_model_file
 from deep.window import native_window
 from features.decision import decide
@@ -104,7 +105,9 @@ class FocusModel:
             # LiteRT is imported at the first image, so that --help and error messages do not wait for it.
             from ai_edge_litert.interpreter import Interpreter
 
-            interpreter = Interpreter(model_content=self.file.content, num_threads=self.threads)
+            with quiet_stderr():
+                interpreter = Interpreter(model_content=self.file.content, num_threads=self.threads)
+                interpreter.allocate_tensors()
             self._runner = interpreter.get_signature_runner()
         return self._runner
 

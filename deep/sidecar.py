@@ -31,6 +31,9 @@ class Competence(BaseModel):
         Least and greatest standard deviation of luminance, grey levels.
     brightness
         Least and greatest mean luminance.
+    chroma
+        Least and greatest mean difference between an image's largest and smallest channel, grey levels: phase shows its
+        sign in the colours, so that a grey image says little to a network that learned from coloured ones.
     saturated
         Greatest share of pixels at 0 or 255 in all channels.
     spread
@@ -41,6 +44,7 @@ class Competence(BaseModel):
 
     contrast: tuple[float, float]
     brightness: tuple[float, float]
+    chroma: tuple[float, float]
     saturated: float
     spread: float
 

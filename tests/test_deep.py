@@ -59,7 +59,7 @@ def sidecar(content: bytes, **changes) -> Sidecar:
         "version": "test", "sha256": hashlib.sha256(content).hexdigest(), "variant": "fp32", "window_px": SIZE,
         "low": DEFAULT_BINS.low, "high": DEFAULT_BINS.high, "bins": DEFAULT_BINS.count, "score_per_slice": 0.2,
         "intervals": Intervals(coverage=0.9, widening=0.01),
-        "competence": Competence(contrast=(5, 200), brightness=(20, 240), saturated=0.5, spread=2.0),
+        "competence": Competence(contrast=(5, 200), brightness=(20, 240), chroma=(0, 255), saturated=0.5, spread=2.0),
     }  # fmt: skip
     return Sidecar(**{**values, **changes})
 
@@ -344,12 +344,13 @@ def test_too_few_images_calibrate_nothing():
         learn_widening(DEFAULT_BINS, DEFAULT_BINS.soft_labels(np.zeros(3), 0.1), np.zeros(3))
 
 
-def test_blank_dark_and_saturated_images_are_outside_of_what_was_seen():
+def test_blank_dark_saturated_and_grey_images_are_outside_of_what_was_seen():
     seen = np.clip(windows(20) // 3 + 100, 0, 255).astype(np.uint8)
     competence = learn_competence(seen, np.full(20, 0.1))
-    strange = np.stack([np.full_like(seen[0], 128), np.zeros_like(seen[0]), np.full_like(seen[0], 255), seen[0]])
-    flagged = outside_competence(strange, np.full(4, 0.1), competence)
-    assert flagged.tolist() == [True, True, True, False]
+    grey = np.repeat(seen[0][..., :1], 3, axis=-1)
+    blank, black, white = (np.full_like(grey, level) for level in (128, 0, 255))
+    flagged = outside_competence(np.stack([blank, black, white, grey, seen[0]]), np.full(5, 0.1), competence)
+    assert flagged.tolist() == [True, True, True, True, False]
     assert outside_competence(seen, np.full(20, 0.5), competence).all()
 
 
