@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from joblib import Parallel, delayed
 
@@ -13,6 +14,7 @@ from dataset.files import atomic_path
 from dataset.progress import track
 from dataset.stacks import Stack
 from stack_inference import status
+from stack_inference.calibration import UNCALIBRATED, StackCalibration
 from stack_inference.pick import Pick, choose_method, pick_focus
 from stack_inference.scoring import Scorer, check_measure
 
@@ -23,6 +25,7 @@ def pick_many(
     measure: str = "tenengrad",
     method: str | None = None,
     scorer: Scorer | None = None,
+    calibration: StackCalibration = UNCALIBRATED,
     z_step_um: float | None = None,
     jobs: int = 1,
     progress: bool = True,
@@ -34,7 +37,7 @@ def pick_many(
 
     Parameters
     ----------
-    stacks, measure, method, scorer, z_step_um
+    stacks, measure, method, scorer, calibration, z_step_um
         As in ``pick_focus``.
     jobs
         Number of processes, -1 for all cores; 1 stays in this process. A scorer is copied to each.
@@ -48,7 +51,8 @@ def pick_many(
     """
     check_measure(measure)
     method = choose_method(method, signed=scorer is not None)
-    options = {"measure": measure, "method": method, "scorer": scorer, "z_step_um": z_step_um}
+    options: dict[str, Any] = {"measure": measure, "method": method, "scorer": scorer}
+    options |= {"calibration": calibration, "z_step_um": z_step_um}
     return _run(stacks, options, min(jobs, len(stacks)) or 1, progress)
 
 

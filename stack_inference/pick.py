@@ -6,29 +6,18 @@
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from dataset.errors import InputError
 from dataset.stacks import Stack
 from stack_inference import status
-from stack_inference.curves import CURVES, POSITIVE_ONLY, CurveFit, peak_index
+from stack_inference.calibration import SIGMA_OF_90, UNCALIBRATED, StackCalibration
+from stack_inference.curves import SHARPNESS_ONLY
+from stack_inference.decide import DEFAULT_METHOD, METHODS, NEEDS_SCORES, Finding
 from stack_inference.scoring import Scorer, StackScores, score_stack
-
-METHODS: dict[str, Callable[[ArrayLike, ArrayLike], CurveFit]] = {**CURVES}
-"""What ``--method`` accepts: function (z, focus) -> CurveFit."""
-
-DEFAULT_METHOD = "parabola_log"
-"""For sharpness. Estimated from the even and from the odd planes of 12,900 real curves, its positions differ by 0.17
-plane; the plain parabola's differ by 0.22. Five points differ by 0.17 too, but fail on 3 % of the stacks and scatter
-about the truth of simulated stacks twice as widely (0.13 against 0.06 slice)."""
-
-DEFAULT_SIGNED_METHOD = "parabola"
-"""For signed scores: minus the squared score is a parabola, and negative, so that it has no logarithm."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,8 @@ class Pick:
     best_position
         In slices from 0, fractional; NaN when there is none.
     standard_error
-        Of ``best_position``, in slices, as the method gives it (see ``curves``); NaN where it gives none.
+        Of ``best_position``, in slices; 1.645 of them to each side are the 90 % interval. What it covers depends on the
+        method (docs/stack_inference.md); NaN where it gives none.
     best_z_um
         ``best_position`` in micrometres from the first slice, NaN where no z step is known.
     status
@@ -80,6 +70,12 @@ class Pick:
     advice: str
     method: str
     slices: tuple[SlicePick, ...]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """90 % interval of ``best_position`` in slices, NaN where no error is known."""
+        half = SIGMA_OF_90 * self.standard_error
+        return self.best_position - half, self.best_position + half
 
     def as_row(self) -> dict[str, Any]:
         """Return the row of ``picks.csv``: every field but the slices, None for what is not known."""
@@ -109,6 +105,7 @@ def pick_focus(
     measure: str = "tenengrad",
     method: str | None = None,
     scorer: Scorer | None = None,
+    calibration: StackCalibration = UNCALIBRATED,
     z_step_um: float | None = None,
 ) -> Pick:
     """Find the best plane of a stack.
@@ -120,9 +117,11 @@ def pick_focus(
     measure
         Sharpness measure, a name in ``features.MEASURES``. The largest value is taken as the sharpest.
     method
-        A name in ``METHODS``; None takes ``DEFAULT_METHOD``, or ``DEFAULT_SIGNED_METHOD`` with a scorer.
+        A name in ``METHODS``; None takes ``DEFAULT_METHOD``.
     scorer
-        Model of signed scores. With one, the best plane is where the score is zero; sharpness still tells ``flat``.
+        Model of signed scores. Sharpness still tells ``flat``.
+    calibration
+        Of that model on stacks, from ``calibration.load_calibration``.
     z_step_um
         Distance of two slices, overriding what the file declares.
 
@@ -133,48 +132,44 @@ def pick_focus(
     """
     method = choose_method(method, signed=scorer is not None)
     _check_step(z_step_um)
-    return pick_from_scores(score_stack(stack, measure=measure, scorer=scorer), method=method, z_step_um=z_step_um)
+    scores = score_stack(stack, measure=measure, scorer=scorer)
+    return pick_from_scores(scores, method=method, calibration=calibration, z_step_um=z_step_um)
 
 
 def choose_method(method: str | None, *, signed: bool) -> str:
     """Return the name in ``METHODS`` to use, or raise InputError."""
     if method is None:
-        return DEFAULT_SIGNED_METHOD if signed else DEFAULT_METHOD
+        return DEFAULT_METHOD
     if method not in METHODS:
         raise InputError(f"There is no method '{method}': take one of {', '.join(METHODS)}.")
-    if signed and method in POSITIVE_ONLY:
-        others = ", ".join(name for name in METHODS if name not in POSITIVE_ONLY)
-        raise InputError(f"The method '{method}' needs positive values and cannot take a model's scores: use {others}.")
+    if signed and method in SHARPNESS_ONLY:
+        others = ", ".join(name for name in METHODS if name not in SHARPNESS_ONLY)
+        raise InputError(f"The method '{method}' is for sharpness and cannot take a model's scores: use {others}.")
+    if not signed and method in NEEDS_SCORES:
+        others = ", ".join(name for name in METHODS if name not in NEEDS_SCORES)
+        raise InputError(f"The method '{method}' needs a model's scores: give a model, or use {others}.")
     return method
 
 
-def pick_from_scores(scores: StackScores, *, method: str = DEFAULT_METHOD, z_step_um: float | None = None) -> Pick:
+def pick_from_scores(
+    scores: StackScores,
+    *,
+    method: str = DEFAULT_METHOD,
+    calibration: StackCalibration = UNCALIBRATED,
+    z_step_um: float | None = None,
+) -> Pick:
     """Decide the best plane and the status from the numbers of the slices.
 
-    In this order: ``unreadable`` when every slice is a gap for want of an image; ``flat`` by ``status.is_flat``;
-    ``edge`` when the best value is at an end of what can be used (with one usable slice, at both), where the position
-    is that slice; else ``ok``. When the fit fails inside the stack (a plateau, a window cut by gaps), the position is
-    the slice with the best value, without an error, and the advice gives the reason.
-
-    One exception to ``edge``: where signed scores change sign between the end slice and the one beside it, the focus
-    lies between the two, and the straight line between their scores gives the position.
+    In this order: ``unreadable`` when every slice is a gap for want of an image; ``flat`` by ``status.is_flat``; then
+    what the method finds (see ``decide``).
     """
     if np.isnan(scores.grey_spread).all():
         return _without_position(scores, method, status.UNREADABLE, f"no slice can be read: {_first_problem(scores)}")
-    if status.is_flat(scores.sharpness, scores.grey_spread) or np.isnan(scores.focus).all():
+    known = scores.sharpness if method == DEFAULT_METHOD else scores.focus
+    if status.is_flat(scores.sharpness, scores.grey_spread) or np.isnan(known).all():
         return _without_position(scores, method, status.FLAT, FLAT_ADVICE)
-    side = status.edge_side(scores.focus)
-    crossing = status.end_crossing(scores.z, scores.score, side)
-    alone = np.isfinite(scores.focus).sum() == 1
-    if alone or (side and np.isnan(crossing)):
-        position, advice = float(scores.z[peak_index(scores.focus)]), _edge_advice(scores, side, z_step_um)
-        return _with_position(scores, method, CurveFit(position), status.EDGE, advice, z_step_um)
-    fit = CurveFit(crossing) if side else METHODS[method](scores.z, scores.focus)
-    advice = ""
-    if not fit:
-        advice = f"took the best slice itself, because {fit.reason}"
-        fit = CurveFit(float(scores.z[peak_index(scores.focus)]))
-    return _with_position(scores, method, fit, status.OK, advice, z_step_um)
+    found = METHODS[method](scores, calibration, z_step_um)
+    return _with_position(scores, method, found, z_step_um)
 
 
 FLAT_ADVICE = (
@@ -183,12 +178,11 @@ FLAT_ADVICE = (
 )
 
 
-def _with_position(
-    scores: StackScores, method: str, fit: CurveFit, state: str, advice: str, z_step_um: float | None
-) -> Pick:
+def _with_position(scores: StackScores, method: str, found: Finding, z_step_um: float | None) -> Pick:
     """Turn a position in the units of z into slices and micrometres."""
+    fit = found.fit
     position, slope = index_at(scores.z, fit.position)
-    usable = np.flatnonzero(np.isfinite(scores.focus))
+    usable = np.flatnonzero(np.isfinite(scores.sharpness) | np.isfinite(scores.focus))
     best = int(usable[np.argmin(np.abs(usable - position))])
     return Pick(
         stack=scores.stack,
@@ -198,8 +192,8 @@ def _with_position(
         best_position=position,
         standard_error=fit.standard_error * slope,
         best_z_um=_z_um(scores, fit.position, position, z_step_um),
-        status=state,
-        advice="; ".join(filter(None, [advice, _left_out(scores)])),
+        status=found.state,
+        advice="; ".join(filter(None, [found.advice, _left_out(scores)])),
         method=method,
         slices=_slices(scores),
     )
@@ -234,26 +228,6 @@ def _slices(scores: StackScores) -> tuple[SlicePick, ...]:
     rows = zip(scores.files, scores.score, scores.sharpness, strict=True)
     return tuple(
         SlicePick(index, file, float(score), float(sharpness)) for index, (file, score, sharpness) in enumerate(rows)
-    )
-
-
-def _edge_advice(scores: StackScores, side: int, z_step_um: float | None) -> str:
-    """Say which way and how far to extend, and why it is thought so."""
-    known = np.flatnonzero(np.isfinite(scores.focus))
-    if len(known) == 1:
-        return f"only one slice can be used ({scores.files[known[0]]}): add slices on both sides of it"
-    end, number, towards = (known[-1], "last", "larger") if side > 0 else (known[0], "first", "smaller")
-    nearest = "nearest to focus" if scores.signed else "sharpest"
-    count = status.slices_to_add(scores.z, scores.focus, side)
-    step = z_step_um or (float(np.abs(np.diff(scores.z)).min()) if scores.z_in_um else None)
-    distance = f" ({count * step:.3g} um)" if step else ""
-    usable = "" if end in (0, len(scores.files) - 1) else " usable"
-    lens = ""
-    if scores.signed and scores.score[end]:
-        lens = f", where the lens is still too {'far' if scores.score[end] > 0 else 'close'}"
-    return (
-        f"{nearest} at the {number}{usable} slice ({scores.files[end]}){lens}: extend the stack beyond it by at least "
-        f"{count} slices{distance}, towards {towards} slice numbers"
     )
 
 

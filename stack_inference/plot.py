@@ -18,7 +18,9 @@ from dataset.files import atomic_path
 from dataset.progress import track
 from dataset.stacks import Stack
 from stack_inference import status
-from stack_inference.pick import METHODS, Pick
+from stack_inference.curves import CURVES
+from stack_inference.evidence import SHARPNESS_FIT
+from stack_inference.pick import Pick
 from stack_inference.scoring import common_window, positions
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, VERMILION, GREEN, GREY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#777777"
-STATUS_COLOURS = {status.OK: GREEN, status.EDGE: VERMILION, status.FLAT: GREY, status.UNREADABLE: GREY}
+STATUS_COLOURS = {status.OK: GREEN, status.FLAT: GREY, status.UNREADABLE: GREY}  # others ask for action: vermilion
 
 WIDTH_INCH, DPI = 10.0, 100
 MOST_THUMBNAILS = 11  # more would be too small to judge, and would take the file over 300 KB
@@ -138,7 +140,8 @@ def _refit(pick: Pick, stack: Stack, signed: bool) -> Callable[[np.ndarray], np.
     if pick.status != status.OK or signed:
         return None
     z, _ = positions(stack)
-    curve = METHODS[pick.method](z, np.array([part.sharpness for part in pick.slices])).curve
+    fit = CURVES.get(pick.method, CURVES[SHARPNESS_FIT])
+    curve = fit(z, np.array([part.sharpness for part in pick.slices])).curve
     return curve and (lambda index: curve(np.interp(index, np.arange(len(z)), z)))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import features
 from dataset.errors import InputError
 from dataset.stacks import Slice, Stack, slice_numbers
+from stack_inference.signed import SliceDistributions, normal_distributions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,12 @@ DARK_SHARE = 0.25
 
 
 class Scorer(Protocol):
-    """Anything that gives images a signed focus score; a trained ``features.baseline.Baseline`` is one."""
+    """Anything that gives images a signed focus score; a trained ``features.baseline.Baseline`` is one.
+
+    Two more things are used where a scorer has them. ``distributions(images)`` returns ``(n, bins)`` probabilities over
+    ``bins`` (an object with ``centres``); otherwise a normal distribution by score and interval stands in. The score of
+    one slice spacing is taken from ``score_per_slice_`` or from ``sidecar.score_per_slice``.
+    """
 
     def score_images(self, images: Sequence[np.ndarray]) -> "pd.DataFrame":
         """Return one row an image, with at least the columns ``score``, ``lower`` and ``upper``."""
@@ -55,6 +61,10 @@ class StackScores:
         Why a slice is left out, empty for good ones.
     signed
         Whether a scorer was asked, so that ``score`` decides the focus.
+    distributions
+        Of the scores, None without a scorer.
+    score_per_slice
+        Of the scorer, NaN where it does not say.
     """
 
     stack: str
@@ -68,6 +78,8 @@ class StackScores:
     upper: np.ndarray
     problems: tuple[str, ...]
     signed: bool
+    distributions: SliceDistributions | None = None
+    score_per_slice: float = np.nan
 
     @property
     def focus(self) -> np.ndarray:
@@ -96,6 +108,7 @@ def score_stack(stack: Stack, *, measure: str = "tenengrad", scorer: Scorer | No
     _leave_out_odd(images, problems, mean, spread)
     sharpness = _sharpness(images, problems, measure)
     score, lower, upper = _signed_scores(images, scorer)
+    distributions = _distributions(images, scorer, score, lower, upper)
     z, z_in_um = positions(stack)
     return StackScores(
         stack=stack.name,
@@ -109,6 +122,8 @@ def score_stack(stack: Stack, *, measure: str = "tenengrad", scorer: Scorer | No
         upper=upper,
         problems=tuple(problems),
         signed=scorer is not None,
+        distributions=distributions,
+        score_per_slice=score_per_slice(scorer),
     )
 
 
@@ -195,6 +210,28 @@ def _signed_scores(images: Sequence[np.ndarray | None], scorer: Scorer | None) -
         table = scorer.score_images([image for image in images if image is not None])
         scores[:, used] = table[["score", "lower", "upper"]].to_numpy(dtype=float).T
     return scores
+
+
+def _distributions(
+    images: Sequence[np.ndarray | None], scorer: Scorer | None, score: np.ndarray, lower: np.ndarray, upper: np.ndarray
+) -> SliceDistributions | None:
+    """Distributions of a scorer that has them, normal ones of any other; NaN rows for gaps."""
+    if scorer is None:
+        return None
+    used = [index for index, image in enumerate(images) if image is not None]
+    if not hasattr(scorer, "distributions") or not used:
+        return normal_distributions(score, lower, upper)
+    rows = np.asarray(scorer.distributions([image for image in images if image is not None]), dtype=float)
+    probability = np.full((len(images), rows.shape[1]), np.nan)
+    probability[used] = rows / rows.sum(axis=1, keepdims=True)
+    return SliceDistributions(np.asarray(scorer.bins.centres, dtype=float), probability)  # type: ignore[attr-defined]
+
+
+def score_per_slice(scorer: Scorer | None) -> float:
+    """Score between neighbouring slices of the stacks a scorer was trained on; NaN where it does not say."""
+    value = getattr(scorer, "score_per_slice_", None)
+    value = getattr(getattr(scorer, "sidecar", None), "score_per_slice", value)
+    return float(value) if value else np.nan
 
 
 def positions(stack: Stack) -> tuple[np.ndarray, bool]:
