@@ -192,7 +192,9 @@ def pick_focus(
         list[Path], typer.Argument(metavar="STACK...", help="Folder of slices, folder of stacks, or multi-page TIFF.")
     ],
     model: Model = None,
-    method: Annotated[str | None, typer.Option(help="Curve fit; see docs/stack_inference.md.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="fused (default) or a single method; see docs/stack_inference.md.")
+    ] = None,
     measure: Annotated[str, typer.Option(help="Focus measure of the sharpness curve.")] = "tenengrad",
     z_step_um: Annotated[
         float | None,
@@ -205,14 +207,27 @@ def pick_focus(
 ) -> None:
     """Find the best plane of z-stacks, between slices, with its standard error and a status."""
     from dataset.stacks import find_stacks
+    from models import DEFAULT_MODEL
     from stack_inference.batch import pick_many, write_picks
+    from stack_inference.calibration import UNCALIBRATED, load_calibration
+    from stack_inference.decide import DEFAULT_METHOD, NEEDS_SCORES
     from stack_inference.plot import plot_picks
     from stack_inference.scorers import load_scorer
 
     found = [stack for path in stacks for stack in find_stacks(path)]
-    scorer = load_scorer(model) if model is not None else None
+    # A named curve fit without a model means the sharpness curve; only what uses scores takes the shipped model.
+    if model is None and (method or DEFAULT_METHOD) in {DEFAULT_METHOD, *NEEDS_SCORES}:
+        model = DEFAULT_MODEL
     picks = []
-    for pick in pick_many(found, measure=measure, method=method, scorer=scorer, z_step_um=z_step_um, jobs=jobs):
+    for pick in pick_many(
+        found,
+        measure=measure,
+        method=method,
+        scorer=load_scorer(model) if model else None,
+        calibration=load_calibration(model) if model else UNCALIBRATED,
+        z_step_um=z_step_um,
+        jobs=jobs,
+    ):
         print(pick.as_json() if as_json else pick.as_sentence(), flush=True)
         picks.append(pick)
     if output is not None:

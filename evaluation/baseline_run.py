@@ -9,7 +9,7 @@ import pandas as pd
 
 from dataset.images import read_image
 from evaluation import plots
-from evaluation.experiment import FEATURE_CACHE, Data, evaluate_splits, load_data, predictions_of
+from evaluation.experiment import FEATURE_CACHE, Data, calibrate_stacks, evaluate_splits, load_data, predictions_of
 from evaluation.metrics import evaluate
 from evaluation.runs import write_run
 from evaluation.trivial import trivial_predictions
@@ -79,6 +79,7 @@ def run_baseline(
         "leaking_pairs": data.n_leaks,
     }
     baseline.save(output / MODEL_FILE)
+    metrics["stack_calibration"] = calibrate_stacks(data, Path(dataset), baseline, output / MODEL_FILE)
     metrics["model_bytes"] = (output / MODEL_FILE).stat().st_size
     save_pictures(output, baseline, predictions, metrics)
     config = {

@@ -22,7 +22,7 @@ from deep.training import deterministic
 from evaluation import plots
 from evaluation.baseline_run import train as train_baseline
 from evaluation.cnn_controls import train_controls
-from evaluation.experiment import FEATURE_CACHE, Data, evaluate_splits, load_data, predictions_of
+from evaluation.experiment import FEATURE_CACHE, Data, calibrate_stacks, evaluate_splits, load_data, predictions_of
 from evaluation.metrics import evaluate
 from evaluation.parity import whole_path_parity
 from evaluation.runs import write_run
@@ -263,6 +263,7 @@ def export(
     files = [dataset / path for path in data.labels.loc[data.labels["split"] == "test", "image_path"]]
     return {
         "variant": shipped.variant,
+        "stack_calibration": calibrate_stacks(data, dataset, shipped.model, output / MODEL_FILE),
         "variants": {name: trial.as_row() for name, trial in trials.items()},
         "parity": whole_path_parity(model, output / MODEL_FILE, files, proto),
         "latency_ms": shipped.latency_ms,

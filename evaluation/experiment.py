@@ -15,6 +15,8 @@ from dataset.splits import split_fields
 from evaluation.metrics import evaluate
 from evaluation.runs import dataset_fingerprint
 from features.table import feature_table
+from stack_inference.calibration import calibrate_dataset, save_calibration
+from stack_inference.scoring import Scorer
 
 FEATURE_CACHE = "feature_cache"  # inside the run folder; derived from the images, never packaged
 
@@ -60,6 +62,23 @@ def load_data(
         score_per_slice=abs(step),
         n_leaks=None if leaks is None else len(leaks),
     )
+
+
+def calibrate_stacks(data: Data, dataset: Path, scorer: Scorer, model: Path) -> dict[str, Any]:
+    """Measure on the validation fields how sharpness and scores are to be weighed, and keep it beside ``model``.
+
+    Returns
+    -------
+    dict
+        ``stacks`` it was measured on, or ``reason`` where they do not suffice; ``pick-focus`` then uses defaults.
+    """
+    names = set(data.labels.loc[data.labels["split"] == "validation", "stack"])
+    try:
+        calibration = calibrate_dataset(dataset, names, scorer)
+    except InputError as error:
+        return {"stacks": 0, "reason": str(error)}
+    save_calibration(calibration, model)
+    return {"stacks": calibration.stacks}
 
 
 def predictions_of(

@@ -144,9 +144,21 @@ def ship(
     trials = try_variants(model, calibration, seen, images, truth)
     shipped = write_models(HERE, model, calibration, trials, seen, variants=("fp16",))
     save_h5(model, HERE / "best_model.h5")
+    calibrate_picks(shipped.model, work)
     results = test(shipped.model, tests)
     write_text(HERE / "metrics.csv", results.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
     return results
+
+
+def calibrate_picks(runtime: object, work: Path) -> None:
+    """Weigh sharpness and scores by the validation fields of the varied instruments, for ``pick-focus``."""
+    from stack_inference.calibration import calibrate_dataset, save_calibration
+
+    labels = read_labels(work / "real")
+    names = {
+        stack for stack, field in zip(labels["stack"], labels["field"], strict=True) if _is_validation("real" + field)
+    }
+    save_calibration(calibrate_dataset(work / "real", names, runtime), HERE / "focus_model.tflite")
 
 
 def test(runtime: object, tests: dict[str, tuple[pd.DataFrame, np.ndarray]]) -> pd.DataFrame:

@@ -38,6 +38,7 @@ COMMON_ERROR = 2.0
 count as one."""
 
 NEAR_END, NEAR_RIVAL = 2.5, 1.5
+MOST_UNSURE = 0.5  # share of slices of which the model itself is unsure, above which it has no say
 """How far, in slices, signed scores may place the focus from the sharpest end slice, or from a rival peak, to be taken
 as meaning the same plane."""
 
@@ -124,6 +125,8 @@ def fused(scores: StackScores, calibration: StackCalibration, z_step_um: float |
     )
     evidence = gather(scores, calibration.temperature)
     doubt = doubt_about_scores(evidence, scores, calibration)
+    if scores.unsure > MOST_UNSURE:
+        return replace(alone, advice="; ".join(filter(None, [alone.advice, "scores not used: the model is unsure"])))
     if ONE_SIGN in (evidence.crossing.reason, evidence.signed.reason) and alone.state != status.EDGE:
         return contradicted(alone, scores, "all scores have one sign")
     if doubt:

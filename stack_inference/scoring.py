@@ -65,6 +65,8 @@ class StackScores:
         Of the scores, None without a scorer.
     score_per_slice
         Of the scorer, NaN where it does not say.
+    unsure
+        Share of the scored slices that the scorer itself calls ``unsure``; 0 where it does not say.
     """
 
     stack: str
@@ -80,6 +82,7 @@ class StackScores:
     signed: bool
     distributions: SliceDistributions | None = None
     score_per_slice: float = np.nan
+    unsure: float = 0.0
 
     @property
     def focus(self) -> np.ndarray:
@@ -107,7 +110,7 @@ def score_stack(stack: Stack, *, measure: str = "tenengrad", scorer: Scorer | No
     mean, spread = _brightness(images)
     _leave_out_odd(images, problems, mean, spread)
     sharpness = _sharpness(images, problems, measure)
-    score, lower, upper = _signed_scores(images, scorer)
+    (score, lower, upper), unsure = _signed_scores(images, scorer)
     distributions = _distributions(images, scorer, score, lower, upper)
     z, z_in_um = positions(stack)
     return StackScores(
@@ -124,6 +127,7 @@ def score_stack(stack: Stack, *, measure: str = "tenengrad", scorer: Scorer | No
         signed=scorer is not None,
         distributions=distributions,
         score_per_slice=score_per_slice(scorer),
+        unsure=unsure,
     )
 
 
@@ -202,14 +206,16 @@ def _sharpness(images: Sequence[np.ndarray | None], problems: list[str], measure
     return sharpness
 
 
-def _signed_scores(images: Sequence[np.ndarray | None], scorer: Scorer | None) -> np.ndarray:
-    """Score, lower and upper, ``(3, n)``, NaN for gaps."""
+def _signed_scores(images: Sequence[np.ndarray | None], scorer: Scorer | None) -> tuple[np.ndarray, float]:
+    """Score, lower and upper, ``(3, n)``, NaN for gaps; and the share of slices of which the scorer is unsure."""
     scores = np.full((3, len(images)), np.nan)
     used = [index for index, image in enumerate(images) if image is not None]
     if scorer is not None and used:
         table = scorer.score_images([image for image in images if image is not None])
         scores[:, used] = table[["score", "lower", "upper"]].to_numpy(dtype=float).T
-    return scores
+        if "status" in table:
+            return scores, float((table["status"] == "unsure").mean())
+    return scores, 0.0
 
 
 def _distributions(
