@@ -20,11 +20,11 @@ demo: setup
 	$(PY) cli.py simulate $(DEMO)/dataset --stacks 90 --seed 1 --instrument dry50 --overwrite
 	$(PY) cli.py inspect $(DEMO)/dataset --output $(DEMO)/contact_sheet.png
 	$(PY) cli.py baseline $(DEMO)/dataset --output $(DEMO)/baseline
-	$(PY) cli.py compare $(DEMO)/baseline --output $(DEMO)/compare
-	$(PY) cli.py pick-focus $(DEMO)/dataset/cell_stacks/stack_001_cell_0 --model $(DEMO)/baseline/baseline.txt \
-		--plot $(DEMO)/pick.png
+	$(PY) cli.py train-cnn $(DEMO)/dataset --output $(DEMO)/cnn --preset quick
+	$(PY) cli.py compare $(DEMO)/baseline $(DEMO)/cnn --output $(DEMO)/compare
+	$(PY) cli.py pick-focus $(DEMO)/dataset/cell_stacks/stack_001_cell_0 --model $(DEMO)/cnn --plot $(DEMO)/pick.png
 	@echo "Look at $(DEMO)/pick.png (the picked plane), $(DEMO)/contact_sheet.png (the data)" \
-		"and $(DEMO)/compare/compare.png (how good the baseline is)."
+		"and $(DEMO)/compare/compare.png (baseline and CNN side by side)."
 
 test: setup
 	$(PY) -m ruff check .

@@ -195,6 +195,8 @@ def plot_history(history: pd.DataFrame) -> "Figure":
     loss.set_ylabel("training loss")
     error.set_ylabel("validation MAE (score units)")
     error.set_yscale("log")
+    for set_formatter in (error.yaxis.set_major_formatter, error.yaxis.set_minor_formatter):
+        set_formatter("{x:g}")
     error.set_xlabel("epoch")
     loss.legend(frameon=False)
     loss.set_title("Training")

@@ -56,15 +56,15 @@ def build_teacher(
     Returns
     -------
     keras.Model
-        ``image`` and ``features`` -> ``logits`` ``(N, bins)``.
+        ``image`` and ``features`` (or ``image`` alone) -> ``logits`` ``(N, bins)``.
     """
     image = keras.Input((size, size, 3), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 64.0, offset=-2.0)(image)
     x = layers.Dropout(0.1, name=EMBEDDING)(backbone(backbone_name)(x))
-    inputs = {"image": image}
+    inputs: keras.KerasTensor | dict[str, keras.KerasTensor] = image
     if n_features:
         features = keras.Input((n_features,), name="features")
-        inputs["features"] = features
+        inputs = {"image": image, "features": features}
         y = layers.Dropout(0.1)(layers.Dense(96, activation="relu")(features))
         x = layers.Concatenate()([x, layers.Dense(64, activation="relu")(y)])
     x = layers.Dropout(0.1)(layers.Dense(192, activation="relu", name="mixer")(x))

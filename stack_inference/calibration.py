@@ -65,7 +65,8 @@ class StackCalibration(BaseModel):
     correlation
         Of the two errors.
     error_factor
-        Standard error of the fusion by the one that follows from the errors above.
+        Standard error of the fusion by the one that follows from the errors above, so that the 90 % interval holds:
+        a conformal quantile over the calibration stacks, each weighed by what the others taught.
     contradiction
         Difference of the two positions by its standard error from which they contradict each other.
     rate
@@ -172,7 +173,29 @@ def best_planes(dataset: str | Path) -> dict[str, float]:
     return planes
 
 
-def _measured(found: list[tuple[Evidence, float, float]], temperature: float) -> StackCalibration:
+Known = tuple[Evidence, float, float]  # of one stack: its evidence, true plane and spacing
+
+
+def _measured(found: list[Known], temperature: float) -> StackCalibration:
+    """Errors of both kinds of evidence, then the error of their fusion on stacks that had no part in weighing them."""
+    draft = _without_fusion(found, temperature)
+    ratio, contradiction = [], []
+    for index, (evidence, truth, spacing) in enumerate(found):
+        others = _without_fusion(found[:index] + found[index + 1 :], temperature)
+        combined = combine(evidence, others, spacing)
+        ratio.append(abs(combined.position - truth) / combined.standard_error)
+        contradiction.append(combined.contradiction)
+    factor = _quantile_of_new(np.array(ratio), 0.9) / SIGMA_OF_90
+    return draft.model_copy(
+        update={
+            "error_factor": float(np.clip(factor, 0.2, 20)),
+            "contradiction": max(3.0, float(np.quantile(contradiction, LIMIT_QUANTILE) * LIMIT_MARGIN)),
+        }
+    )
+
+
+def _without_fusion(found: list[Known], temperature: float) -> StackCalibration:
+    """Calibration but for the error of the fusion, which is left at what follows from the two kinds of evidence."""
     spacing = np.array([row[2] for row in found])
     side = np.array([np.sign(row[0].rate) for row in found])
     truth = np.array([row[1] for row in found])
@@ -187,7 +210,7 @@ def _measured(found: list[tuple[Evidence, float, float]], temperature: float) ->
     together = _correlation(_clipped(sharp), _clipped(signed))
     rates = np.abs([row[0].rate for row in found])
     low, high = np.quantile(rates, [1 - LIMIT_QUANTILE, LIMIT_QUANTILE])
-    draft = StackCalibration(
+    return StackCalibration(
         stacks=len(found),
         temperature=temperature,
         correlation=float(np.clip(together, -0.9, 0.9)),
@@ -195,17 +218,6 @@ def _measured(found: list[tuple[Evidence, float, float]], temperature: float) ->
         scatter=float(np.quantile([row[0].scatter for row in found], LIMIT_QUANTILE) * LIMIT_MARGIN + LEAST_ERROR),
         sharpness=_error_of(sharp, sharp_se),
         signed=_error_of(signed, signed_se),
-    )
-    combined = [combine(row[0], draft, row[2]) for row in found]
-    ratio = np.array(
-        [abs(part.position - goal) / part.standard_error for part, goal in zip(combined, truth, strict=True)]
-    )
-    contradiction = np.array([part.contradiction for part in combined])
-    return draft.model_copy(
-        update={
-            "error_factor": float(np.clip(_quantile_of_new(ratio, 0.9) / SIGMA_OF_90, 0.2, 20)),
-            "contradiction": max(3.0, float(np.quantile(contradiction, LIMIT_QUANTILE) * LIMIT_MARGIN)),
-        }
     )
 
 

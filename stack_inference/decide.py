@@ -38,9 +38,11 @@ COMMON_ERROR = 2.0
 count as one."""
 
 NEAR_END, NEAR_RIVAL = 2.5, 1.5
-MOST_UNSURE = 0.5  # share of slices of which the model itself is unsure, above which it has no say
 """How far, in slices, signed scores may place the focus from the sharpest end slice, or from a rival peak, to be taken
 as meaning the same plane."""
+
+MOST_UNSURE = 0.5
+"""Share of slices of which the model itself is unsure, above which its scores have no say."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,9 @@ def _side_of_zero(scores: StackScores) -> int:
 def fused(scores: StackScores, calibration: StackCalibration, z_step_um: float | None) -> Finding:
     """Sharpness and signed scores together, each by its measured error; sharpness alone without a model.
 
-    Scores take part where they behave as on the stacks they were calibrated on: one direction, the usual rate per
-    slice, the usual scatter. Where they do not, sharpness decides alone and the advice says why. Where they do and
-    contradict the sharpness, the status is ``disagree``, and sharpness decides alone as well: a learned score may be
+    Scores take part where the model is unsure of no more than half of the slices and they behave as on the stacks they
+    were calibrated on: one direction, the usual rate per slice, the usual scatter. Where they do not, sharpness decides
+    alone and the advice says why. Where they do and contradict the sharpness, the status is ``disagree``, and sharpness decides alone as well: a learned score may be
     wrong with confidence on images unlike its training's, a gradient not.
 
     Scores that can be trusted also settle what sharpness cannot: a peak at the end of the stack whose focus lies just

@@ -1,9 +1,10 @@
-"""One picture of a pick: focus curve, fit, best plane with its error, and the slices themselves.
+"""Pictures of picks: one of a stack with focus curve, fit and slices, and a contact sheet of many picked slices.
 
 Drawn with matplotlib's objects only; no global state is touched, so that it works in threads and servers. Colours are
 Okabe and Ito's, which colour-blind people tell apart.
 """
 
+import io
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -33,6 +34,11 @@ STATUS_COLOURS = {status.OK: GREEN, status.FLAT: GREY, status.UNREADABLE: GREY} 
 WIDTH_INCH, DPI = 10.0, 100
 MOST_THUMBNAILS = 11  # more would be too small to judge, and would take the file over 300 KB
 THUMBNAIL_PX = 88
+SHEET_COLUMNS, TILE_PX, LABEL_PX = 8, 120, 34
+SHEET_PICTURE_PX = (104, 88, 72, 56, 40)  # the first that keeps the sheet below MOST_SHEET_BYTES
+MOST_SHEET_BYTES = 300_000
+FRAME_COLOURS = (GREEN, GREY, VERMILION, "#FFFFFF", "#000000")
+SHEET_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG"}
 FIT_SHOWN = 1.3  # slices on each side of the best plane, about what the fit has seen
 
 
@@ -80,6 +86,50 @@ def plot_picks(picks: Sequence[Pick], stacks: Sequence[Stack], output: str | Pat
     for pick, stack, path in track(jobs, "drawing"):
         plot_pick(pick, stack, path)
     return paths
+
+
+def picked_sheet(picks: Sequence[Pick], stacks: Sequence[Stack], output: str | Path, max_stacks: int = 48) -> None:
+    """Draw the picked slice of each stack with its name, position and status to one picture of less than 300 KB.
+
+    Parameters
+    ----------
+    picks, stacks
+        Picks, and the stacks they were made from in the same order. One slice of each stack shown is read.
+    output
+        File to write, whole or not at all.
+    max_stacks
+        Of more stacks than these, those are shown that most need a look: the ones that are not ok, then the least sure.
+
+    Raises
+    ------
+    InputError
+        If there is no stack, ``max_stacks`` is less than 1, or the suffix is none of ``SHEET_FORMATS``.
+    """
+    pairs = list(zip(picks, stacks, strict=True))
+    if not pairs or max_stacks < 1:
+        raise InputError(f"a sheet of {min(len(pairs), max_stacks)} stacks shows nothing: give at least one stack")
+    shown = [pairs[index] for index in sheet_indices(picks, max_stacks)]
+    _check_suffix(Path(output), SHEET_FORMATS)
+    slices = [_picked_slice(pick, stack) for pick, stack in shown]
+    for size in SHEET_PICTURE_PX:
+        sheet = _draw_sheet([pick for pick, _ in shown], slices, size, len(picks))
+        content = _encoded(sheet, SHEET_FORMATS[Path(output).suffix.lstrip(".").lower()])
+        if len(content) < MOST_SHEET_BYTES:
+            break
+    with atomic_path(output) as temporary:
+        temporary.write_bytes(content)
+
+
+def sheet_indices(picks: Sequence[Pick], max_stacks: int) -> list[int]:
+    """Stacks of a sheet: all in their order if they fit, else those not ok first, then by falling standard error."""
+    if len(picks) <= max_stacks:
+        return list(range(len(picks)))
+
+    def need(index: int) -> tuple[bool, float]:
+        pick = picks[index]
+        return pick.status == status.OK, -np.nan_to_num(pick.standard_error, nan=np.inf)
+
+    return sorted(range(len(picks)), key=need)[:max_stacks]
 
 
 def plot_paths(stacks: Sequence[Stack], output: str | Path) -> list[Path]:
@@ -213,9 +263,83 @@ def _thumbnails(stack: Stack, shown: Sequence[int]) -> list[np.ndarray | None]:
     return [None if image is None else _reduced(image) for image in common_window(images)]
 
 
-def _reduced(image: np.ndarray) -> np.ndarray:
-    """8-bit copy with a longer side of at most ``THUMBNAIL_PX``."""
+def _reduced(image: np.ndarray, size: int = THUMBNAIL_PX) -> np.ndarray:
+    """8-bit copy with a longer side of at most ``size`` pixels."""
     if image.dtype == np.uint16:
         image = (image // 257).astype(np.uint8)
-    factor = min(1.0, THUMBNAIL_PX / max(image.shape[:2]))
+    factor = min(1.0, size / max(image.shape[:2]))
     return cv2.resize(np.ascontiguousarray(image), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
+def _picked_slice(pick: Pick, stack: Stack) -> np.ndarray | None:
+    """The best slice, None where there is none or its file is gone by now; reduced so that many fit into memory."""
+    if pick.best_index is None:
+        return None
+    try:
+        return _reduced(stack.slices[pick.best_index].read(), max(SHEET_PICTURE_PX))
+    except InputError:
+        return None
+
+
+def _draw_sheet(picks: Sequence[Pick], slices: Sequence[np.ndarray | None], size: int, total: int) -> "Figure":
+    """One tile a pick, pictures with a longer side of ``size`` pixels at their own scale, framed by status."""
+    from matplotlib.figure import Figure
+
+    columns = min(SHEET_COLUMNS, max(len(picks), 3))
+    rows = -(-len(picks) // columns)
+    width, height = columns * TILE_PX, rows * (TILE_PX + LABEL_PX) + LABEL_PX
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    ok = sum(pick.status == status.OK for pick in picks)
+    number = f"{len(picks)} of {total} stacks, the least sure first" if total > len(picks) else f"{total} stacks"
+    figure.text(0.5, 1 - LABEL_PX / 2 / height, f"{number}: {ok} ok", ha="center", va="center", fontsize=11)
+    mosaic = np.full((height, width, 3), 255, np.uint8)
+    for place, (pick, picture) in enumerate(zip(picks, slices, strict=True)):
+        left, top = place % columns * TILE_PX, place // columns * (TILE_PX + LABEL_PX) + LABEL_PX
+        _place_tile(mosaic, left, top, None if picture is None else _reduced(picture, size), _colour(pick.status))
+        _label_tile(figure, pick, (left + TILE_PX / 2) / width, 1 - (top + TILE_PX) / height)
+    figure.figimage(mosaic, zorder=-1)
+    return figure
+
+
+def _encoded(figure: "Figure", kind: str) -> bytes:
+    """Bytes of a PNG with a palette, a third of one without and as good to the eye on stained cells, or of a JPEG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
+    if kind == "PNG":
+        # A median cut would mix the few pixels of the frames' colours into the cells'.
+        colours = picture.quantize(120).getpalette()[:360] + [part for colour in FRAME_COLOURS for part in _rgb(colour)]
+        palette = Image.new("P", (1, 1))
+        palette.putpalette(colours)
+        picture = picture.quantize(palette=palette, dither=Image.Dither.NONE)
+    file = io.BytesIO()
+    picture.save(file, kind, optimize=True)
+    return file.getvalue()
+
+
+def _rgb(colour: str) -> tuple[int, ...]:
+    return tuple(int(colour[start : start + 2], 16) for start in (1, 3, 5))
+
+
+def _place_tile(mosaic: np.ndarray, left: int, top: int, picture: np.ndarray | None, colour: str) -> None:
+    """Put a picture with a frame, or an empty frame, into the middle of its tile, in place."""
+    if picture is None:
+        picture = np.full((TILE_PX // 2, TILE_PX // 2, 3), 235, np.uint8)
+    if picture.ndim == 2:
+        picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
+    tile = cv2.copyMakeBorder(picture, 3, 3, 3, 3, cv2.BORDER_CONSTANT, value=_rgb(colour))
+    y, x = top + (TILE_PX - tile.shape[0]) // 2, left + (TILE_PX - tile.shape[1]) // 2
+    mosaic[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+
+
+def _label_tile(figure: "Figure", pick: Pick, x: float, y: float) -> None:
+    """Name, then position and status, below a tile."""
+    name = pick.stack if len(pick.stack) <= 20 else f"…{pick.stack[-19:]}"
+    place = f"{pick.best_position:.2f}" if np.isfinite(pick.best_position) else "no plane"
+    error = f" ± {pick.standard_error:.2f}" if np.isfinite(pick.standard_error) else ""
+    text = f"{name}\n{place}{error}, {pick.status}"
+    colour = "black" if pick.status == status.OK else VERMILION
+    figure.text(x, y, text, ha="center", va="top", fontsize=6.5, color=colour, parse_math=False)

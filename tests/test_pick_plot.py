@@ -10,7 +10,16 @@ from dataset.errors import InputError
 from dataset.stacks import find_stacks
 from stack_inference.decide import METHODS, NEEDS_SCORES
 from stack_inference.pick import pick_focus
-from stack_inference.plot import MOST_THUMBNAILS, plot_paths, plot_pick, plot_picks, thumbnail_indices
+from stack_inference.plot import (
+    MOST_THUMBNAILS,
+    SHEET_FORMATS,
+    picked_sheet,
+    plot_paths,
+    plot_pick,
+    plot_picks,
+    sheet_indices,
+    thumbnail_indices,
+)
 
 
 def write_slices(folder, best, n=9, size=(90, 120)):
@@ -88,3 +97,56 @@ def test_several_picks_are_drawn_beside_their_stacks(tmp_path):
     paths = plot_picks([pick_focus(stack) for stack in stacks], stacks, tmp_path / "pictures.png")
     assert [path.name for path in paths] == ["a.png", "b.png"]
     assert all(path.is_file() for path in paths)
+
+
+def frames(path, colour):
+    """How many tiles have a frame of a colour given as (R, G, B), by the frames' upper edges."""
+    away = np.abs(cv2.imread(str(path))[..., ::-1].astype(int) - colour).max(axis=2)
+    rows = (away < 6).astype(np.uint8)
+    lines = cv2.morphologyEx(rows, cv2.MORPH_OPEN, np.ones((3, 25), np.uint8))
+    return (cv2.connectedComponents(lines)[0] - 1) // 2  # upper and lower edge
+
+
+GREEN, VERMILION = (0, 158, 115), (213, 94, 0)
+
+
+def test_sheet_shows_every_pick_framed_by_its_status(tmp_path):
+    stacks = [write_slices(tmp_path / name, best) for name, best in (("a", 4.3), ("b", 5), ("edge", 12), ("flat", 100))]
+    picks = [pick_focus(stack) for stack in stacks]
+    assert [pick.status for pick in picks] == ["ok", "ok", "edge", "flat"]
+    output = tmp_path / "new" / "sheet.png"
+    picked_sheet(picks, stacks, output)
+    assert [frames(output, colour) for colour in (GREEN, VERMILION)] == [2, 1]
+
+
+@pytest.mark.parametrize("suffix", SHEET_FORMATS)
+def test_a_full_sheet_of_large_noisy_slices_is_small(tmp_path, suffix):
+    stack = write_slices(tmp_path / "cell", 3, 5, (300, 310))
+    pick = pick_focus(stack)
+    picked_sheet([pick] * 60, [stack] * 60, tmp_path / f"sheet.{suffix}")
+    if suffix == "png":  # a JPEG's colours run
+        assert frames(tmp_path / f"sheet.{suffix}", GREEN) == 48
+    assert (tmp_path / f"sheet.{suffix}").stat().st_size < 300_000
+
+
+def test_more_stacks_than_fit_show_those_that_need_a_look(tmp_path):
+    pick = pick_focus(write_slices(tmp_path / "cell", 4.3))
+    picks = [replace(pick, standard_error=error) for error in (0.1, 0.3, np.nan, 0.2)]
+    picks.append(replace(pick, status="edge", standard_error=0.01))
+    assert sheet_indices(picks, 5) == [0, 1, 2, 3, 4]
+    assert sheet_indices(picks, 3) == [4, 2, 1]
+
+
+def test_sheet_of_a_vanished_or_grey_slice_and_what_is_refused(tmp_path):
+    stack = write_slices(tmp_path / "cell", 4.3)
+    pick = pick_focus(stack)
+    grey = cv2.imread(str(stack.slices[pick.best_index].path), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(stack.slices[pick.best_index].path), grey)
+    picked_sheet([pick], [stack], tmp_path / "grey.png", max_stacks=1)
+    stack.slices[pick.best_index].path.unlink()
+    picked_sheet([pick], [stack], tmp_path / "gone.png")
+    assert (tmp_path / "gone.png").stat().st_size < (tmp_path / "grey.png").stat().st_size
+    for arguments in (([], [], "x.png"), ([pick], [stack], "x.docx"), ([pick], [stack], "x.png", 0)):
+        with pytest.raises(InputError):
+            picked_sheet(*arguments[:2], tmp_path / arguments[2], *arguments[3:])
+    assert not list(tmp_path.glob("x.*"))

@@ -15,8 +15,10 @@ from dataset.stacks import find_stacks
 from stack_inference import calibration as calibrating
 from stack_inference import signed
 from stack_inference.calibration import UNCALIBRATED, calibrate, combine, load_calibration, save_calibration
-from stack_inference.evidence import gather
-from stack_inference.pick import pick_from_scores
+from stack_inference.curves import CurveFit
+from stack_inference.decide import MOST_UNSURE
+from stack_inference.evidence import Evidence, gather
+from stack_inference.pick import pick_focus, pick_from_scores
 from stack_inference.scoring import StackScores, score_stack
 from stack_inference.shapes import load_template
 from stack_inference.signed import (
@@ -219,6 +221,62 @@ def test_scores_outside_their_competence_leave_the_pick_to_sharpness(learned, fa
     same = [pick.best_position == by_sharpness.best_position for pick, by_sharpness in zip(picks, alone, strict=True)]
     assert np.mean(same) >= 0.95  # random scores look like a line now and then
     assert all(pick.advice for pick, unmoved in zip(picks, same, strict=True) if unmoved)
+
+
+@pytest.mark.parametrize(("unsure", "trusted"), [(0.0, True), (MOST_UNSURE, True), (MOST_UNSURE + 0.01, False)])
+def test_a_model_unsure_of_most_slices_has_no_say(learned, unsure, trusted):
+    rng = np.random.default_rng(9)
+    for bias in (0.0, 0.3, 3.0):  # at home, a little off, and contradicting with confidence
+        scores = replace(made_scores(5.2, rng, bias=bias), unsure=unsure)
+        pick, alone = pick_from_scores(scores, calibration=learned), pick_from_scores(replace(scores, signed=False))
+        same = (pick.best_position, pick.standard_error, pick.status) == (
+            *(alone.best_position, alone.standard_error),
+            alone.status,
+        )
+        assert same is not trusted
+        assert ("the model is unsure" in pick.advice) is not trusted
+
+
+class Unsure:
+    """A model whose scores look perfect, with a status of its own."""
+
+    score_per_slice_ = STEP
+
+    def __init__(self, unsure):
+        self.unsure = unsure
+
+    def score_images(self, images):
+        score = STEP * (np.arange(len(images)) - 4.0)
+        status = np.where(np.arange(len(images)) < self.unsure, "unsure", "in_focus")
+        return pd.DataFrame({"score": score, "lower": score - 0.1, "upper": score + 0.1, "status": status})
+
+
+@pytest.mark.parametrize(("slices", "share"), [(0, 0), (6, 0.6), (10, 1)])
+def test_share_of_unsure_slices_is_among_those_that_were_scored(tmp_path, slices, share):
+    texture = np.random.default_rng(0).normal(0, 30, (60, 60))
+    for index in range(11):
+        image = cv2.GaussianBlur(texture, (0, 0), 0.6 + abs(index - 5)) + 128
+        cv2.imwrite(str(tmp_path / f"{index}.png"), image)
+    (tmp_path / "3.png").write_text("not an image")
+    stack = find_stacks(tmp_path)[0]
+    assert score_stack(stack, scorer=Unsure(slices)).unsure == pytest.approx(share)
+    assert ("model is unsure" in pick_focus(stack, scorer=Unsure(slices)).advice) == (share > MOST_UNSURE)
+
+
+def test_error_of_the_fusion_is_measured_on_stacks_that_did_not_weigh_it():
+    """However few stacks: in the mean over many calibrations, the 90 % interval holds 90 % of new truths."""
+    rng = np.random.default_rng(10)
+
+    def stack():
+        sharp, scored = CurveFit(5 + OFFSET + rng.normal(0, 0.1), 0.1), CurveFit(5 + rng.normal(0, 0.12), 0.1)
+        return Evidence(sharp, scored, scored, 1.0, 0.1), 5.0, 1.0
+
+    ratio = []
+    for _ in range(150):
+        learned = calibrating._measured([stack() for _ in range(calibrating.FEWEST_STACKS)], 4.0)
+        new = [combine(stack()[0], learned, 1.0) for _ in range(10)]
+        ratio += [abs(part.position - 5) / part.standard_error for part in new]
+    assert 0.88 <= np.mean(np.array(ratio) < 1.645) <= 0.94
 
 
 def test_scores_place_a_focus_just_inside_when_the_sharpest_slice_is_the_last():

@@ -1,0 +1,140 @@
+"""A whole train-cnn run on a small data set: files, metrics, package."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cli import main
+from dataset.errors import InputError
+
+keras = pytest.importorskip("keras", reason="training needs requirements-train.txt")
+
+from deep.runtime import load_model  # noqa: E402
+from evaluation.cnn_run import Plan, prepare_checkpoints  # noqa: E402
+from evaluation.package import check_package, package_run  # noqa: E402
+
+PROMISED = {
+    "best_model.h5", "focus_model.tflite", "focus_model.json", "focus_model_static.tflite", "teacher.keras",
+    "history.csv", "loss_curve.png", "metrics.json", "predictions.csv", "config.json", "environment.json",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("preset") / "tiny.yaml"
+    path.write_text("teacher_epochs: 1\nstudent_epochs: 1\nhead_epochs: 1\nbatch: 32\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cnn") / "data"
+    assert main(["simulate", str(folder), "--stacks", "16", "--seed", "3", "--jobs", "2"]) == 0
+    # Some images are unlabelled: kept for inference, masked in training.
+    labels = pd.read_csv(folder / "focus_labels.csv")
+    labels.loc[::17, "focus_score"] = np.nan
+    labels.to_csv(folder / "focus_labels.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(dataset, preset, tmp_path_factory) -> Path:
+    """Started from the shipped weights, with controls: every branch of the run."""
+    folder = tmp_path_factory.mktemp("runs") / "cnn"
+    arguments = ["train-cnn", str(dataset), "--output", str(folder), "--preset", str(preset), "--controls"]
+    assert main(arguments) == 0
+    return folder
+
+
+def test_leaves_what_the_design_promises_and_no_checkpoint(run):
+    names = {path.name for path in run.iterdir()}
+    assert names >= PROMISED
+    assert "checkpoints" not in names
+
+
+def test_metrics_tell_error_floor_sign_coverage_parity_and_latency(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert {"mae", "mae_truth", "label_floor", "sign_accuracy", "coverage", "by_score"} <= set(metrics["test"])
+    assert metrics["test"]["mae"] < 0.25  # the shipped weights know this instrument
+    assert metrics["parity"]["litert_largest_difference"] < 0.02
+    assert metrics["parity"]["tf_lite_largest_difference"] == pytest.approx(
+        metrics["parity"]["litert_largest_difference"], abs=1e-3
+    )
+    assert set(metrics["variants"]) == {"fp32", "fp16", "int8"}
+    assert metrics["variants"][metrics["variant"]]["passed"]
+    assert metrics["latency_ms"] > 0
+    assert metrics["refinement"]["used"]
+    assert {
+        "teacher (image and features)", "student without teacher", "teacher without features",
+        "student from random weights", "features alone (baseline)",
+    } <= set(metrics["controls"])  # fmt: skip
+
+
+def test_predictions_hold_every_image_unlabelled_ones_too(run, dataset):
+    predictions = pd.read_csv(run / "predictions.csv")
+    labels = pd.read_csv(dataset / "focus_labels.csv")
+    assert set(predictions.image_path) == set(labels.image_path)
+    assert predictions.predicted.notna().all()
+    assert predictions.focus_score.isna().sum() == labels.focus_score.isna().sum()
+    assert (predictions.lower <= predictions.upper).all()
+
+
+def test_the_shipped_file_gives_the_tables_scores(run, dataset):
+    from dataset.images import read_image
+
+    predictions = pd.read_csv(run / "predictions.csv").iloc[::40]
+    images = [read_image(dataset / path) for path in predictions.image_path]
+    table = load_model(run / "focus_model.tflite").score_images(images)
+    np.testing.assert_allclose(table.score, predictions.predicted, atol=0.02)
+
+
+def test_score_and_compare_take_the_run(run, dataset, tmp_path, capsys):
+    image = str(dataset / "cell_stacks" / "stack_001_cell_0" / "3.jpg")
+    assert main(["score", image, "--model", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["status"] != "unreadable"
+    assert main(["compare", str(run), "--output", str(tmp_path / "results")]) == 0
+    assert (tmp_path / "results" / "compare.png").stat().st_size > 1000
+
+
+def test_the_package_scores_its_own_sample(run, tmp_path):
+    names = package_run(run, "submission", tmp_path / "submission.zip")
+    inside = {name.removeprefix("submission/") for name in names}
+    deliverables = {"focus_model.tflite", "best_model.h5", "train.py", "report.md", "results/loss_curve.png", "cli.py"}
+    assert inside >= deliverables
+    assert not any(part in name for name in inside for part in ("__pycache__", ".venv", "tests/", "checkpoint"))
+    row = check_package(tmp_path / "submission.zip", "submission")
+    assert abs(row["focus_score"]) < 1
+
+
+def test_a_package_that_does_not_work_is_not_written(run, tmp_path):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(run, broken)
+    (broken / "focus_model.tflite").write_bytes(b"no model")
+    with pytest.raises(InputError, match=r"does not score sample\.jpg"):
+        package_run(broken, "submission", tmp_path / "submission.zip")
+    (broken / "best_model.h5").unlink()
+    with pytest.raises(InputError, match=r"lacks best_model\.h5"):
+        package_run(broken, "submission", tmp_path / "submission.zip")
+    assert not (tmp_path / "submission.zip").exists()
+    assert not zipfile.is_zipfile(tmp_path / "submission.zip")
+
+
+def test_resuming_another_plan_or_nothing_is_refused(tmp_path):
+    """That a killed training ends at the same weights is held by test_deep; here, what may be resumed."""
+    plan = Plan("fingerprint", {"batch": 32}, "", 0)
+    folder = prepare_checkpoints(tmp_path / "run" / "checkpoints", plan, resume=False)
+    (folder / "teacher").mkdir()
+    assert prepare_checkpoints(folder, plan, resume=True) == folder
+    assert (folder / "teacher").is_dir()
+    with pytest.raises(InputError, match="had another preset, seed; give the same settings"):
+        prepare_checkpoints(folder, Plan("fingerprint", {"batch": 16}, "", 1), resume=True)
+    with pytest.raises(InputError, match="no interrupted run to resume"):
+        prepare_checkpoints(tmp_path / "fresh" / "checkpoints", plan, resume=True)
+    prepare_checkpoints(folder, plan, resume=False)
+    assert not (folder / "teacher").exists()
