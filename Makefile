@@ -17,7 +17,7 @@ setup: .venv/.installed
 	touch $@
 
 demo: setup
-	$(PY) cli.py simulate $(DEMO)/dataset --stacks 90 --seed 1 --instrument dry50 --overwrite
+	$(PY) cli.py simulate $(DEMO)/dataset --stacks 60 --seed 1 --instrument dry50 --overwrite
 	$(PY) cli.py inspect $(DEMO)/dataset --output $(DEMO)/contact_sheet.png
 	$(PY) cli.py baseline $(DEMO)/dataset --output $(DEMO)/baseline
 	$(PY) cli.py train-cnn $(DEMO)/dataset --output $(DEMO)/cnn --preset quick

@@ -203,6 +203,10 @@ def pick_focus(
     as_json: AsJson = False,
     output: Annotated[Path | None, typer.Option(help="Write picks.csv here.", show_default=False)] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the pick here.", show_default=False)] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="Write a contact sheet of the picked slices here (at most 48 stacks).", show_default=False),
+    ] = None,
     jobs: Jobs = 2,
 ) -> None:
     """Find the best plane of z-stacks, between slices, with its standard error and a status."""
@@ -211,7 +215,7 @@ def pick_focus(
     from stack_inference.batch import pick_many, write_picks
     from stack_inference.calibration import UNCALIBRATED, load_calibration
     from stack_inference.decide import DEFAULT_METHOD, NEEDS_SCORES
-    from stack_inference.plot import plot_picks
+    from stack_inference.plot import picked_sheet, plot_picks
     from stack_inference.scorers import load_scorer
 
     found = [stack for path in stacks for stack in find_stacks(path)]
@@ -234,6 +238,8 @@ def pick_focus(
         write_picks(picks, output)
     if plot is not None:
         plot_picks(picks, found, plot)
+    if sheet is not None:
+        picked_sheet(picks, found, sheet)
 
 
 @app.command(epilog="Example: `cli.py compare results/runs/baseline results/runs/cnn --output results`")

@@ -1,5 +1,6 @@
 """Controls of a CNN run: what each ingredient is worth, on the same split and with the same budget."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,7 @@ from evaluation.experiment import Data, predictions_of
 from evaluation.metrics import evaluate
 from features.baseline import Baseline
 from hybrid.blend import learn_blend
-from hybrid.distill import Part, Report, build_and_train_student, build_and_train_teacher, predict_distribution
-from hybrid.preset import Preset
+from hybrid.distill import Part, Recipe, build_and_train_student, build_and_train_teacher, predict_distribution
 
 
 def train_controls(
@@ -23,13 +23,8 @@ def train_controls(
     teacher: keras.Model,
     judged: pd.DataFrame,
     baseline: Baseline,
+    recipe: Recipe,
     checkpoints: Path,
-    *,
-    bins: ScoreBins,
-    preset: Preset,
-    given: keras.Model | None,
-    seed: int,
-    report: Report,
 ) -> dict[str, Any]:
     """Train the controls and evaluate them on the test images.
 
@@ -45,46 +40,38 @@ def train_controls(
         The run's teacher.
     baseline
         Features alone, trained on the same split.
+    recipe
+        Of the run.
     checkpoints
         Folder for the controls' checkpoints.
-    bins, preset, given, seed, report
-        As of the run.
 
     Returns
     -------
     dict
         Metrics by the control's name.
     """
-    common: dict[str, Any] = {"bins": bins, "preset": preset, "seed": seed}
 
-    def named(name: str) -> Report:
-        return lambda _, row: report(name, row)
+    def named(name: str, **changes: Any) -> Recipe:
+        return replace(recipe, report=lambda _, row: recipe.report(name, row), **changes)
 
     networks = {
         "student without teacher": build_and_train_student(
-            training, None, given=given, folder=checkpoints / "no_teacher", report=named("no teacher"), **common
+            training, None, named("no teacher"), checkpoints / "no_teacher"
         )[0],
         "teacher without features": build_and_train_teacher(
-            training, given=given, folder=checkpoints / "no_features", report=named("no features"),
-            with_features=False, **common,
+            training, named("no features"), checkpoints / "no_features", with_features=False
         )[0],
-    }  # fmt: skip
-    if given is not None:
+    }
+    if recipe.given is not None:
         networks["student from random weights"] = build_and_train_student(
-            training, teacher, given=None, folder=checkpoints / "scratch", report=named("from scratch"), **common
+            training, teacher, named("from scratch", given=None), checkpoints / "scratch"
         )[0]
-    if preset.refine:
-        common["preset"] = replace_refine(preset)
+    if recipe.preset.refine:
         networks["student on unrefined labels"] = build_and_train_student(
-            parts, teacher, given=given, folder=checkpoints / "unrefined", report=named("unrefined"), **common
+            parts, teacher, named("unrefined"), checkpoints / "unrefined"
         )[0]
-    results = {name: _evaluate(network, data, parts["test"], bins) for name, network in networks.items()}
+    results = {name: _evaluate(network, data, parts["test"], recipe.bins) for name, network in networks.items()}
     return results | _features_and_blend(data, judged, baseline)
-
-
-def replace_refine(preset: Preset) -> Preset:
-    """The same preset without label refinement."""
-    return preset.model_copy(update={"refine": False})
 
 
 def _evaluate(network: keras.Model, data: Data, part: Part, bins: ScoreBins) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from evaluation.metrics import evaluate
 from evaluation.parity import whole_path_parity
 from evaluation.runs import write_run
 from evaluation.ship import MODEL_FILE, Calibration, calibrate, try_variants, write_models
-from hybrid.distill import Part, Report, build_and_train_student, build_and_train_teacher, predict_distribution
+from hybrid.distill import Part, Recipe, Report, build_and_train_student, build_and_train_teacher, predict_distribution
 from hybrid.preset import Preset, load_preset
 from hybrid.refine import refine_labels
 from hybrid.teacher import Standardiser
@@ -100,11 +100,11 @@ def run_cnn(
     deterministic(seed)
     started = time.perf_counter()
     parts, bins = make_parts(data, dataset, jobs), bins_for(data)
-    refined, refinement = refine(data, parts["train"], settings, given, seed, jobs)
+    refined, refinement = refine(data, parts["train"], settings, given, seed)
     training = {**parts, "train": refined}
-    common = {"bins": bins, "preset": settings, "given": given, "seed": seed, "report": report}
-    teacher, teacher_history = build_and_train_teacher(training, folder=checkpoints / "teacher", **common)
-    student, student_history = build_and_train_student(training, teacher, folder=checkpoints / "student", **common)
+    recipe = Recipe(bins, settings, given, seed, report)
+    teacher, teacher_history = build_and_train_teacher(training, recipe, checkpoints / "teacher")
+    student, student_history = build_and_train_student(training, teacher, recipe, checkpoints / "student")
     seconds = time.perf_counter() - started
 
     model = with_readout(student, bins)
@@ -124,7 +124,7 @@ def run_cnn(
     if controls:
         baseline = train_baseline(data, list(data.features.columns), seed)
         metrics["controls"] |= train_controls(
-            training, parts, data, teacher, judged, baseline, checkpoints / "controls", **common
+            training, parts, data, teacher, judged, baseline, recipe, checkpoints / "controls"
         )
     histories = [teacher_history.assign(model="teacher"), student_history.assign(model="student")]
     write_history(output, pd.concat(histories, ignore_index=True))
@@ -181,9 +181,7 @@ def bins_for(data: Data) -> ScoreBins:
     return bins.widened(float(train.abs().max()) + data.score_per_slice)
 
 
-def refine(
-    data: Data, part: Part, preset: Preset, given: keras.Model | None, seed: int, jobs: int
-) -> tuple[Part, dict[str, Any]]:
+def refine(data: Data, part: Part, preset: Preset, given: keras.Model | None, seed: int) -> tuple[Part, dict[str, Any]]:
     """Move the training labels to fractions of a slice, if the preset asks for it; say what that did.
 
     Where truth is known the mean error of the training labels before and after is reported; it is never used.
@@ -195,7 +193,7 @@ def refine(
     if given is not None:
         outputs = given.predict(part.inputs["image"], batch_size=128, verbose=0)
         features = np.column_stack([features, outputs["score"], outputs["spread"]])
-    refined = refine_labels(features, labels, data.score_per_slice, seed, jobs)
+    refined = refine_labels(features, labels, data.score_per_slice, seed)
     truth = labels["true_score"].to_numpy(dtype=float)
     known = np.isfinite(truth) & np.isfinite(part.score)
     report: dict[str, Any] = {"used": True}

@@ -12,12 +12,37 @@ import tensorflow as tf
 from deep.bins import ScoreBins
 from deep.pipeline import Batches, centre
 from deep.student import build_student, copy_backbone, start_from
-from deep.training import Schedule, train
+from deep.training import Loss, Schedule, train
 from hybrid.losses import auxiliary_loss, distillation_loss, label_loss
 from hybrid.preset import Preset
 from hybrid.teacher import build_teacher
 
 Report = Callable[[str, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What all networks of a run have in common.
+
+    Attributes
+    ----------
+    bins
+        Score bins of every head.
+    preset
+        Settings.
+    given
+        Trained student to start from, None for random weights.
+    seed
+        Of batches and augmentation.
+    report
+        Called after each epoch with the network's name and the epoch's row.
+    """
+
+    bins: ScoreBins
+    preset: Preset
+    given: keras.Model | None
+    seed: int
+    report: Report
 
 
 @dataclass(frozen=True)
@@ -74,42 +99,30 @@ def validation_error(part: Part, bins: ScoreBins) -> Callable[[keras.Model], flo
 
 
 def build_and_train_teacher(
-    parts: dict[str, Part], *, bins: ScoreBins, preset: Preset, given: keras.Model | None, folder: Path, seed: int,
-    report: Report, with_features: bool = True,
-) -> tuple[keras.Model, pd.DataFrame]:  # fmt: skip
-    """Build a teacher for these parts, start it from ``given`` weights if there are any, and train it."""
-    teacher = build_teacher(bins, parts["train"].features.shape[1] if with_features else 0, preset.backbone)
-    if given is not None:
-        copy_backbone(given, teacher)
-    history = train_teacher(
-        teacher, parts["train"], parts["validation"], bins, preset, folder,
-        started=given is not None, seed=seed, report=report,
-    )  # fmt: skip
-    return teacher, history
+    parts: dict[str, Part], recipe: Recipe, folder: Path, *, with_features: bool = True
+) -> tuple[keras.Model, pd.DataFrame]:
+    """Build a teacher for these parts, start it from given weights if there are any, and train it."""
+    n_features = parts["train"].features.shape[1] if with_features else 0
+    teacher = build_teacher(recipe.bins, n_features, recipe.preset.backbone)
+    if recipe.given is not None:
+        copy_backbone(recipe.given, teacher)
+    return teacher, train_teacher(teacher, parts["train"], parts["validation"], recipe, folder)
 
 
 def build_and_train_student(
-    parts: dict[str, Part], teacher: keras.Model | None, *, bins: ScoreBins, preset: Preset, given: keras.Model | None,
-    folder: Path, seed: int, report: Report,
-) -> tuple[keras.Model, pd.DataFrame]:  # fmt: skip
-    """Build a student, start it from ``given`` weights if there are any, and train it on labels and teacher."""
-    student = build_student(bins, preset.backbone, n_auxiliary=parts["train"].features.shape[1])
-    if given is not None:
-        start_from(student, given)
+    parts: dict[str, Part], teacher: keras.Model | None, recipe: Recipe, folder: Path
+) -> tuple[keras.Model, pd.DataFrame]:
+    """Build a student, start it from given weights if there are any, and train it on labels and teacher."""
+    student = build_student(recipe.bins, recipe.preset.backbone, n_auxiliary=parts["train"].features.shape[1])
+    if recipe.given is not None:
+        start_from(student, recipe.given)
     logits = predict_logits(teacher, parts["train"]) if teacher is not None else None
-    history = train_student(
-        student, logits, parts["train"], parts["validation"], bins, preset, folder,
-        started=given is not None, seed=seed, report=report,
-    )  # fmt: skip
-    return student, history
+    return student, train_student(student, logits, parts["train"], parts["validation"], recipe, folder)
 
 
-def train_teacher(
-    teacher: keras.Model, part: Part, validation: Part, bins: ScoreBins, preset: Preset, folder: Path,
-    *, started: bool, seed: int, report: Report,
-) -> pd.DataFrame:  # fmt: skip
+def train_teacher(teacher: keras.Model, part: Part, validation: Part, recipe: Recipe, folder: Path) -> pd.DataFrame:
     """Train the teacher on labels in place; see :func:`run_phases` for the phases."""
-    targets = _label_targets(part, bins, preset)
+    targets = _label_targets(part, recipe)
     with_features = len(teacher.inputs) > 1
     if with_features:
         targets["features"] = part.features
@@ -117,22 +130,21 @@ def train_teacher(
     def loss(outputs: dict[str, tf.Tensor], given: dict[str, tf.Tensor]) -> tf.Tensor:
         return label_loss(outputs["logits"], given["soft"], given["weight"])
 
-    batches = Batches(part.windows, targets, preset.batch, seed, inputs=("features",) if with_features else ())
-    return run_phases(
-        teacher, batches, loss, validation_error(validation, bins), preset, preset.teacher_epochs, folder,
-        started=started, report=lambda row: report("teacher", row),
-    )  # fmt: skip
+    inputs = ("features",) if with_features else ()
+    batches = Batches(part.windows, targets, recipe.preset.batch, recipe.seed, inputs=inputs)
+    validate = validation_error(validation, recipe.bins)
+    return run_phases(teacher, batches, loss, validate, recipe, recipe.preset.teacher_epochs, folder, "teacher")
 
 
 def train_student(
-    student: keras.Model, teacher_logits: np.ndarray | None, part: Part, validation: Part, bins: ScoreBins,
-    preset: Preset, folder: Path, *, started: bool, seed: int, report: Report,
-) -> pd.DataFrame:  # fmt: skip
+    student: keras.Model, teacher_logits: np.ndarray | None, part: Part, validation: Part, recipe: Recipe, folder: Path
+) -> pd.DataFrame:
     """Train the student in place, on labels, the teacher's logits for the same images, and the handcrafted features.
 
     ``teacher_logits`` None trains on labels and features alone: the control.
     """
-    targets = _label_targets(part, bins, preset) | {"features": part.features}
+    preset = recipe.preset
+    targets = _label_targets(part, recipe) | {"features": part.features}
     share = preset.distillation if teacher_logits is not None else 0.0
     if teacher_logits is not None:
         targets["teacher"] = teacher_logits.astype(np.float32)
@@ -143,33 +155,42 @@ def train_student(
             value += share * distillation_loss(outputs["logits"], given["teacher"], preset.temperature)
         return value + preset.auxiliary * auxiliary_loss(outputs["auxiliary"], given["features"])
 
-    return run_phases(
-        student, Batches(part.windows, targets, preset.batch, seed), loss, validation_error(validation, bins), preset,
-        preset.student_epochs, folder, started=started, report=lambda row: report("student", row),
-    )  # fmt: skip
+    batches = Batches(part.windows, targets, preset.batch, recipe.seed)
+    validate = validation_error(validation, recipe.bins)
+    return run_phases(student, batches, loss, validate, recipe, preset.student_epochs, folder, "student")
 
 
 def run_phases(
-    model: keras.Model, batches: Batches, loss: Callable, validate: Callable, preset: Preset, epochs: int, folder: Path,
-    *, started: bool, report: Callable[[dict[str, float]], None],
-) -> pd.DataFrame:  # fmt: skip
+    model: keras.Model,
+    batches: Batches,
+    loss: Loss,
+    validate: Callable[[keras.Model], float],
+    recipe: Recipe,
+    epochs: int,
+    folder: Path,
+    name: str,
+) -> pd.DataFrame:
     """Train in one phase from random weights, or in two from given ones.
 
-    With ``started`` weights the head learns first on a frozen backbone, then all layers at a tenth of the rate with
-    BatchNorm frozen: a new head's first gradients would spoil what the backbone already knows.
+    With given weights the head learns first on a frozen backbone, then all layers at a tenth of the rate with BatchNorm
+    frozen: a new head's first gradients would spoil what the backbone already knows.
     """
+    preset = recipe.preset
     whole = Schedule(epochs, preset.learning_rate, patience=preset.patience)
     phases = {"all": whole}
-    if started:
+    if recipe.given is not None:
         head = replace(whole, epochs=preset.head_epochs, frozen="backbone")
         phases = {"head": head, "all": replace(whole, learning_rate=preset.learning_rate / 10, frozen="batchnorm")}
     histories = [
-        train(model, batches, loss, validate, schedule, folder / phase, report=report).assign(phase=phase)
+        train(
+            model, batches, loss, validate, schedule, folder / phase, report=lambda row: recipe.report(name, row)
+        ).assign(phase=phase)
         for phase, schedule in phases.items()
     ]
     return pd.concat(histories, ignore_index=True)
 
 
-def _label_targets(part: Part, bins: ScoreBins, preset: Preset) -> dict[str, np.ndarray]:
-    weight = 1 + preset.far_weight * np.abs(np.nan_to_num(part.score))
-    return {"soft": bins.soft_labels(part.score, preset.label_sigma), "weight": weight.astype(np.float32)}
+def _label_targets(part: Part, recipe: Recipe) -> dict[str, np.ndarray]:
+    weight = 1 + recipe.preset.far_weight * np.abs(np.nan_to_num(part.score))
+    soft = recipe.bins.soft_labels(part.score, recipe.preset.label_sigma)
+    return {"soft": soft, "weight": weight.astype(np.float32)}

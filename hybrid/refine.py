@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupKFold
 FOLDS = 5
 
 
-def out_of_fold(features: np.ndarray, score: np.ndarray, field: np.ndarray, seed: int = 0, jobs: int = 2) -> np.ndarray:
+def out_of_fold(features: np.ndarray, score: np.ndarray, field: np.ndarray, seed: int = 0) -> np.ndarray:
     """Predict every image by trees that were trained on other fields.
 
     Parameters
@@ -24,21 +24,21 @@ def out_of_fold(features: np.ndarray, score: np.ndarray, field: np.ndarray, seed
         ``(N,)`` labels, NaN where unlabelled.
     field
         ``(N,)`` field of each image.
-    seed, jobs
-        Of the training.
+    seed
+        Of the training. One thread: on busy cores several wait for each other and take twenty times as long.
     """
     predicted = np.full(len(score), np.nan)
     known = np.isfinite(score)
     folds = min(FOLDS, len(np.unique(field[known])))
     settings = {
         "objective": "regression_l1", "learning_rate": 0.05, "num_leaves": 31, "feature_fraction": 0.4,
-        "bagging_fraction": 0.7, "bagging_freq": 1, "seed": seed, "num_threads": jobs, "deterministic": True,
+        "bagging_fraction": 0.7, "bagging_freq": 1, "seed": seed, "num_threads": 1, "deterministic": True,
         "force_row_wise": True, "verbose": -1,
     }  # fmt: skip
     for train, held in GroupKFold(folds).split(features, groups=field):
         rows = train[known[train]]
         booster = lightgbm.train(settings, lightgbm.Dataset(features[rows], score[rows]), num_boost_round=300)
-        predicted[held] = booster.predict(features[held], num_threads=jobs)
+        predicted[held] = booster.predict(features[held], num_threads=1)
     return predicted
 
 
@@ -63,9 +63,7 @@ def stack_offsets(predicted: np.ndarray, score: np.ndarray, stack: np.ndarray, s
     return (signal / total * difference).clip(-score_per_slice / 2, score_per_slice / 2)
 
 
-def refine_labels(
-    features: np.ndarray, labels: pd.DataFrame, score_per_slice: float, seed: int = 0, jobs: int = 2
-) -> np.ndarray:
+def refine_labels(features: np.ndarray, labels: pd.DataFrame, score_per_slice: float, seed: int = 0) -> np.ndarray:
     """Refined training labels ``(N,)``.
 
     Parameters
@@ -78,6 +76,6 @@ def refine_labels(
         Score between neighbouring slices.
     """
     score = labels["focus_score"].to_numpy(dtype=float)
-    predicted = out_of_fold(features, score, labels["field"].to_numpy(), seed, jobs)
+    predicted = out_of_fold(features, score, labels["field"].to_numpy(), seed)
     offsets = stack_offsets(predicted, score, labels["stack"].to_numpy(), score_per_slice)
     return score + offsets.reindex(labels["stack"]).to_numpy()

@@ -114,11 +114,12 @@ def fused(scores: StackScores, calibration: StackCalibration, z_step_um: float |
 
     Scores take part where the model is unsure of no more than half of the slices and they behave as on the stacks they
     were calibrated on: one direction, the usual rate per slice, the usual scatter. Where they do not, sharpness decides
-    alone and the advice says why. Where they do and contradict the sharpness, the status is ``disagree``, and sharpness decides alone as well: a learned score may be
-    wrong with confidence on images unlike its training's, a gradient not.
+    alone and the advice says why. Where they do and contradict the sharpness, the status is ``disagree``, and sharpness
+    decides alone as well: a learned score may be wrong with confidence on images unlike its training's, a gradient not.
 
     Scores that can be trusted also settle what sharpness cannot: a peak at the end of the stack whose focus lies just
-    inside, and which of two rival peaks is the cell's.
+    inside; and at which of two rival peaks the position is, which stays ``ambiguous``, because a model that sees two
+    cells side by side may mean either.
     """
     if not scores.signed:
         return by_curve(SHARPNESS_FIT, scores, calibration, z_step_um)
@@ -165,7 +166,8 @@ def _settled(alone: Finding, scores: StackScores, calibration: StackCalibration)
     peaks = scores.z[list(status.rival_peaks(scores.sharpness))]
     if not len(peaks) or np.abs(peaks - place).min() > NEAR_RIVAL * spacing:
         return alone
-    return replace(by_model, advice=f"{alone.advice}; the scores decided")
+    claim = f"the scores mean {status.plane_text(scores.z, place)}"
+    return replace(by_model, state=status.AMBIGUOUS, advice=f"{alone.advice}; {claim}")
 
 
 def doubt_about_scores(evidence: Evidence, scores: StackScores, calibration: StackCalibration) -> str:
@@ -183,10 +185,11 @@ def doubt_about_scores(evidence: Evidence, scores: StackScores, calibration: Sta
 
 
 def contradicted(alone: Finding, scores: StackScores, claim: str) -> Finding:
-    """Sharpness decides; the status says that the scores contradict it."""
+    """Sharpness decides; the status says that the scores contradict it, unless sharpness itself was ``ambiguous``."""
     place = status.plane_text(scores.z, alone.fit.position)
     advice = f"{claim}, but the stack is sharpest at {place}: look at both, and check that the model suits these images"
-    return Finding(alone.fit, status.DISAGREE, "; ".join(filter(None, [advice, alone.advice])))
+    state = status.AMBIGUOUS if alone.state == status.AMBIGUOUS else status.DISAGREE
+    return Finding(alone.fit, state, "; ".join(filter(None, [advice, alone.advice])))
 
 
 def with_error(fit: CurveFit, scores: StackScores, factor: float) -> CurveFit:

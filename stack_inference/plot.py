@@ -311,7 +311,9 @@ def _encoded(figure: "Figure", kind: str) -> bytes:
     picture = Image.fromarray(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
     if kind == "PNG":
         # A median cut would mix the few pixels of the frames' colours into the cells'.
-        colours = picture.quantize(120).getpalette()[:360] + [part for colour in FRAME_COLOURS for part in _rgb(colour)]
+        colours = (picture.quantize(120).getpalette() or [])[:360] + [
+            part for colour in FRAME_COLOURS for part in _rgb(colour)
+        ]
         palette = Image.new("P", (1, 1))
         palette.putpalette(colours)
         picture = picture.quantize(palette=palette, dither=Image.Dither.NONE)

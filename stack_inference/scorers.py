@@ -14,9 +14,10 @@ def _load_baseline(path: Path) -> Scorer:
 
 
 def _load_student(path: Path) -> Scorer:
-    from deep.runtime import load_model
+    from deep.sidecar import read_model_file
+    from stack_inference.student import StackStudent
 
-    return load_model(path)
+    return StackStudent(read_model_file(path))
 
 
 SCORERS: dict[str, Callable[[Path], Scorer]] = {

@@ -15,7 +15,7 @@ keras = pytest.importorskip("keras", reason="training needs requirements-train.t
 import tensorflow as tf  # noqa: E402
 
 from deep.training import deterministic  # noqa: E402
-from hybrid.distill import Part, build_and_train_student, build_and_train_teacher, predict_logits  # noqa: E402
+from hybrid.distill import Part, Recipe, build_and_train_student, build_and_train_teacher, predict_logits  # noqa: E402
 from hybrid.losses import auxiliary_loss, distillation_loss  # noqa: E402
 from hybrid.teacher import Standardiser, build_teacher  # noqa: E402
 
@@ -79,10 +79,10 @@ def trained(tmp_path_factory):
     deterministic(0)
     preset = Preset(teacher_epochs=1, student_epochs=1, batch=16, refine=False)
     parts = {"train": part(16, 0), "validation": part(12, 1)}
-    common = {"bins": BINS, "preset": preset, "given": None, "seed": 0, "report": lambda name, row: None}
-    teacher, _ = build_and_train_teacher(parts, folder=folder / "teacher", **common)
+    recipe = Recipe(BINS, preset, given=None, seed=0, report=lambda name, row: None)
+    teacher, _ = build_and_train_teacher(parts, recipe, folder / "teacher")
     before = [weights.copy() for weights in teacher.get_weights()]
-    student, history = build_and_train_student(parts, teacher, folder=folder / "student", **common)
+    student, history = build_and_train_student(parts, teacher, recipe, folder / "student")
     return parts, teacher, before, student, history
 
 
@@ -100,6 +100,7 @@ def test_distilling_changes_the_student_and_leaves_the_teacher(trained):
 
 def test_the_teacher_uses_image_and_features_and_is_larger(trained):
     parts, _, _, student, _ = trained
+    keras.utils.set_random_seed(4)
     teacher, given = build_teacher(BINS, 2), parts["validation"]
     assert teacher.count_params() > student.count_params()
     for _ in range(20):  # BatchNorm has to learn the scale of random activations, or they vanish
@@ -115,9 +116,8 @@ def test_the_teacher_uses_image_and_features_and_is_larger(trained):
 def test_given_weights_are_trained_in_two_phases(trained, tmp_path):
     parts, _, _, student, _ = trained
     preset = Preset(teacher_epochs=1, student_epochs=2, head_epochs=1, batch=16, refine=False)
-    _, history = build_and_train_student(
-        parts, None, bins=BINS, preset=preset, given=student, folder=tmp_path, seed=0, report=lambda name, row: None
-    )
+    recipe = Recipe(BINS, preset, given=student, seed=0, report=lambda name, row: None)
+    _, history = build_and_train_student(parts, None, recipe, tmp_path)
     assert history.phase.tolist() == ["head", "all", "all"]
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dataset.errors import InputError
 from dataset.stacks import find_stacks
+from models import DEFAULT_MODEL
 from stack_inference import calibration as calibrating
 from stack_inference import signed
 from stack_inference.calibration import UNCALIBRATED, calibrate, combine, load_calibration, save_calibration
@@ -19,6 +20,7 @@ from stack_inference.curves import CurveFit
 from stack_inference.decide import MOST_UNSURE
 from stack_inference.evidence import Evidence, gather
 from stack_inference.pick import pick_focus, pick_from_scores
+from stack_inference.scorers import load_scorer
 from stack_inference.scoring import StackScores, score_stack
 from stack_inference.shapes import load_template
 from stack_inference.signed import (
@@ -264,7 +266,7 @@ def test_share_of_unsure_slices_is_among_those_that_were_scored(tmp_path, slices
 
 
 def test_error_of_the_fusion_is_measured_on_stacks_that_did_not_weigh_it():
-    """However few stacks: in the mean over many calibrations, the 90 % interval holds 90 % of new truths."""
+    """The mean over many small calibrations; the largest of 12 ratios holds 12 of 13 new ones."""
     rng = np.random.default_rng(10)
 
     def stack():
@@ -276,7 +278,7 @@ def test_error_of_the_fusion_is_measured_on_stacks_that_did_not_weigh_it():
         learned = calibrating._measured([stack() for _ in range(calibrating.FEWEST_STACKS)], 4.0)
         new = [combine(stack()[0], learned, 1.0) for _ in range(10)]
         ratio += [abs(part.position - 5) / part.standard_error for part in new]
-    assert 0.88 <= np.mean(np.array(ratio) < 1.645) <= 0.94
+    assert 0.91 <= np.mean(np.array(ratio) < 1.645) <= 0.96
 
 
 def test_scores_place_a_focus_just_inside_when_the_sharpest_slice_is_the_last():
@@ -294,8 +296,13 @@ def test_scores_choose_between_rival_peaks(learned):
     two = replace(scores, sharpness=scores.sharpness + load_template()((Z - 8) / 1.3) * 0.9)
     assert pick_from_scores(replace(two, signed=False)).status == "ambiguous"
     pick = pick_from_scores(two, calibration=learned)
-    assert pick.status == "ok"
+    assert pick.status == "ambiguous"
     assert pick.best_position == pytest.approx(3.0, abs=0.3)
+    assert "the scores mean slice" in pick.advice
+    beyond = replace(two, score=two.score + 3, distributions=normal_distributions(*[two.score + 3] * 3))
+    pick = pick_from_scores(beyond, calibration=learned)
+    assert pick.status == "ambiguous"
+    assert "all scores have one sign" in pick.advice
     assert "slices 3 (3.png) and 8 (8.png)" in pick.advice
 
 
@@ -376,3 +383,19 @@ def test_scoring_takes_a_models_own_distributions(tmp_path):
     assert np.isnan(scores.distributions.probability[4]).all()
     known = np.delete(scores.distributions.probability, [0, 1, 4], axis=0)  # too dark, no image
     assert known.sum(axis=1) == pytest.approx(1)
+
+
+def test_a_student_runs_once_for_scores_and_distributions_of_the_same_slices():
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
+    from deep.runtime import load_model
+
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (90, 100, 3), dtype=np.uint8) for _ in range(3)]
+    scorer, plain = load_scorer(DEFAULT_MODEL), load_model(DEFAULT_MODEL)
+    runs = []
+    network = scorer._signature()
+    scorer._runner = lambda image: runs.append(len(image)) or network(image=image)
+    for part in (images, images[:2], images[::-1]):
+        pd.testing.assert_frame_equal(scorer.score_images(part), plain.score_images(part))
+        np.testing.assert_array_equal(scorer.distributions(part), plain.distributions(part))
+    assert runs == [3, 2, 3]
