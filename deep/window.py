@@ -9,7 +9,7 @@ import numpy as np
 
 from dataset.images import to_uint8
 
-WINDOW_PX = 128  # holds a white cell at 0.1 um a pixel; measured against resizing in docs/cnn.md
+WINDOW_PX = 128  # holds a white cell at 0.1 um a pixel
 
 
 def native_window(image: np.ndarray, size: int = WINDOW_PX) -> np.ndarray:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,11 @@ from dataset.files import write_text
 from dataset.labels import read_labels, read_truth, true_scores
 from dataset.simulation.generate import simulate_dataset
 from dataset.simulation.instrument import known_instruments, load_instrument
+
+if TYPE_CHECKING:
+    import keras
+
+    from deep.runtime import FocusModel
 
 SEED = 100
 TRAIN_SHARE = 0.6  # of the crops; the rest is for tests, here and elsewhere
@@ -58,7 +63,7 @@ def simulate(crops: Path, work: Path, jobs: int) -> None:
                 if crop_is_for_training(path) == (side == "train"):
                     shutil.copy(path, folder)
     instruments = [load_instrument(name) for name in ("dry50", "dry40", "oil100")]
-    sets = {
+    sets: dict[str, dict[str, Any]] = {
         "real": {"stacks": REAL_STACKS, "seed": SEED + 1, "vary_by": VARY, "from_images": sides["train"]},
         "drawn": {"stacks": DRAWN_STACKS, "seed": SEED + 2, "vary_by": VARY},
     }
@@ -125,7 +130,7 @@ def _is_validation(field: str) -> bool:
 
 
 def ship(
-    student: object, windows: np.ndarray, score: np.ndarray, validation: np.ndarray, work: Path, jobs: int
+    student: "keras.Model", windows: np.ndarray, score: np.ndarray, validation: np.ndarray, work: Path, jobs: int
 ) -> pd.DataFrame:
     """Calibrate on the validation fields, convert, test on unseen crops through each instrument, write ``models/``."""
     from deep.bins import DEFAULT_BINS
@@ -150,7 +155,7 @@ def ship(
     return results
 
 
-def calibrate_picks(runtime: object, work: Path) -> None:
+def calibrate_picks(runtime: "FocusModel", work: Path) -> None:
     """Weigh sharpness and scores by the validation fields of the varied instruments, for ``pick-focus``."""
     from stack_inference.calibration import calibrate_dataset, save_calibration
 
@@ -161,7 +166,7 @@ def calibrate_picks(runtime: object, work: Path) -> None:
     save_calibration(calibrate_dataset(work / "real", names, runtime), HERE / "focus_model.tflite")
 
 
-def test(runtime: object, tests: dict[str, tuple[pd.DataFrame, np.ndarray]]) -> pd.DataFrame:
+def test(runtime: "FocusModel", tests: dict[str, tuple[pd.DataFrame, np.ndarray]]) -> pd.DataFrame:
     """Metrics of the shipped file on each instrument, against truth."""
     from deep.pipeline import centre
     from evaluation.ship import predict_all
