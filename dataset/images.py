@@ -12,14 +12,15 @@ Every reader is chosen by what the file contains, not by its name. Three things 
 import io
 import threading
 import warnings
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin
 
 from dataset.errors import InputError
+from dataset.memory import ImageFile, as_image_file
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 """Names that count as images when a folder is listed, in lower case."""
@@ -49,14 +50,14 @@ _PILLOW_CLASSES: dict[str, Any] = {
 _HEADER_LOCK = threading.Lock()
 
 
-def read_image(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
+def read_image(path: str | ImageFile, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
     """Read one image as RGB.
 
     Parameters
     ----------
     path
-        A JPEG, PNG, BMP or single-page TIFF file. Grey becomes three equal channels, a palette its colours, one-bit
-        0 and 255; alpha is dropped and EXIF orientation is ignored (see the module's text).
+        A JPEG, PNG, BMP or single-page TIFF file, on disk or in memory. Grey becomes three equal channels, a palette
+        its colours, one-bit 0 and 255; alpha is dropped and EXIF orientation is ignored (see the module's text).
     max_pixels
         Largest width times height that is decoded; checked from the header, before any pixel is unpacked.
 
@@ -74,8 +75,8 @@ def read_image(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.nda
         The file is missing, empty, not an image of these formats, truncated or damaged, larger than ``max_pixels``,
         animated, CMYK, a stack of pages, or a float TIFF (which has no declared range).
     """
-    path = Path(path)
-    kind = _format(path)
+    path = as_image_file(path)
+    kind = image_format(path)
     if kind not in READERS:
         raise InputError(_refusal(path, kind))
     image = READERS[kind](path, max_pixels)
@@ -94,7 +95,20 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     raise InputError(f"An image of type {image.dtype} has no known range; give uint8 or uint16 as read_image does.")
 
 
-def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
+def image_size(path: str | ImageFile) -> tuple[int, int]:
+    """Width and height that the header of a JPEG, PNG or BMP file declares; no pixel is unpacked.
+
+    Raises InputError for other formats (a TIFF file may hold many sizes: ``dataset.tiff``) and damaged headers.
+    """
+    path = as_image_file(path)
+    kind = image_format(path)
+    if kind not in _PILLOW_CLASSES:
+        raise InputError(f"{path} has no JPEG, PNG or BMP header: export it as one of {', '.join(READERS)}.")
+    with _header(path, path.read_bytes(), kind) as image:
+        return image.size
+
+
+def check_size(path: ImageFile, width: int, height: int, max_pixels: int) -> None:
     """Refuse an image of no pixels, or of more than ``max_pixels``, from the numbers in its header."""
     if width < 1 or height < 1:
         raise InputError(f"{path} declares {width} x {height} pixels: its header is damaged, export it again.")
@@ -105,8 +119,12 @@ def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _format(path: Path) -> str:
-    """Name the format that the file's first bytes announce, or '' where they announce none."""
+def image_format(path: str | ImageFile) -> str:
+    """Name the format that the file's first bytes announce (see ``SIGNATURES``), or '' where they announce none.
+
+    Raises InputError where the file cannot be opened or is empty.
+    """
+    path = as_image_file(path)
     try:
         with path.open("rb") as file:
             head = file.read(16)
@@ -122,7 +140,7 @@ def _format(path: Path) -> str:
     return "" if name == "WebP" and head[8:12] != b"WEBP" else name
 
 
-def _refusal(path: Path, kind: str) -> str:
+def _refusal(path: ImageFile, kind: str) -> str:
     """Say why a file of a format without a reader is refused."""
     known = ", ".join(READERS)
     if kind not in ("GIF", "WebP"):
@@ -133,18 +151,18 @@ def _refusal(path: Path, kind: str) -> str:
     return f"{path} is a {kind} image, which is not read here: save it as one of {known}."
 
 
-def _count_frames(path: Path) -> int:
+def _count_frames(path: ImageFile) -> int:
     """Count the frames of a GIF or WebP file; 1 where they cannot be counted."""
     with _HEADER_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(path) as image:
+            with path.open("rb") as file, Image.open(file) as image:
                 return getattr(image, "n_frames", 1)
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
             return 1
 
 
-def _read_jpeg(path: Path, max_pixels: int) -> np.ndarray:
+def _read_jpeg(path: ImageFile, max_pixels: int) -> np.ndarray:
     data = path.read_bytes()
     # Pillow is content when only the end marker is missing. The last scan starts at the last SOS (FF DA), and in a
     # scan FF is always followed by 00 or a restart marker, so an end marker (FF D9) must come after it.
@@ -153,18 +171,18 @@ def _read_jpeg(path: Path, max_pixels: int) -> np.ndarray:
     return _decode(path, data, "JPEG", max_pixels)
 
 
-def _read_png(path: Path, max_pixels: int) -> np.ndarray:
+def _read_png(path: ImageFile, max_pixels: int) -> np.ndarray:
     data = path.read_bytes()
     if b"IEND" not in data[-4096:] and b"IEND" not in data:
         raise InputError(f"{path} is truncated (the PNG ends before its last chunk): copy or export it again.")
     return _decode(path, data, "PNG", max_pixels)
 
 
-def _read_bmp(path: Path, max_pixels: int) -> np.ndarray:
+def _read_bmp(path: ImageFile, max_pixels: int) -> np.ndarray:
     return _decode(path, path.read_bytes(), "BMP", max_pixels)
 
 
-def _read_tiff(path: Path, max_pixels: int) -> np.ndarray:
+def _read_tiff(path: ImageFile, max_pixels: int) -> np.ndarray:
     from dataset.tiff import TiffPlanes  # tifffile costs 0.2 s to import, and most data sets hold none
 
     with TiffPlanes(path, max_pixels) as tiff:
@@ -176,7 +194,7 @@ def _read_tiff(path: Path, max_pixels: int) -> np.ndarray:
         return tiff.read(0)
 
 
-READERS: dict[str, Callable[[Path, int], np.ndarray]] = {
+READERS: dict[str, Callable[[ImageFile, int], np.ndarray]] = {
     "JPEG": _read_jpeg,
     "PNG": _read_png,
     "BMP": _read_bmp,
@@ -185,15 +203,22 @@ READERS: dict[str, Callable[[Path, int], np.ndarray]] = {
 """Format name -> reader of (path, max_pixels); a new format is a signature above and a line here."""
 
 
-def _decode(path: Path, data: bytes, kind: str, max_pixels: int) -> np.ndarray:
+def _decode(path: ImageFile, data: bytes, kind: str, max_pixels: int) -> np.ndarray:
     """Decode ``data`` with Pillow's class for ``kind``, after its header has been judged."""
+    with _header(path, data, kind) as image:
+        check_size(path, *image.size, max_pixels)
+        _check_kind(path, image)
+        if kind == "PNG" and data[24] == 16:  # IHDR's bit depth; Pillow would drop the lower byte of colour
+            return _decode_deep_png(data)
+        return _as_rgb(image)
+
+
+@contextmanager
+def _header(path: ImageFile, data: bytes, kind: str) -> Iterator[Image.Image]:
+    """Parse the header, give the undecoded image, and turn whatever a decoder raises into one sentence."""
     try:
         with _open_pillow(data, kind) as image:
-            check_size(path, *image.size, max_pixels)
-            _check_kind(path, image)
-            if kind == "PNG" and data[24] == 16:  # IHDR's bit depth; Pillow would drop the lower byte of colour
-                return _decode_deep_png(data)
-            return _as_rgb(image)
+            yield image
     except InputError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, their own ...
@@ -212,7 +237,7 @@ def _open_pillow(data: bytes, kind: str) -> Image.Image:
         return _PILLOW_CLASSES[kind](io.BytesIO(data))
 
 
-def _check_kind(path: Path, image: Image.Image) -> None:
+def _check_kind(path: ImageFile, image: Image.Image) -> None:
     """Refuse animations and ink colours, which have no single camera image in them."""
     frames = getattr(image, "n_frames", 1)
     if frames > 1:

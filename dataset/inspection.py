@@ -280,7 +280,8 @@ def _unlisted(dataset: Path, listed: set[str]) -> list[Problem]:
         stacks = find_stacks(dataset)
     except InputError as error:
         return [Problem("warning", str(error))]
-    files = sorted({plane.path.relative_to(dataset).as_posix() for stack in stacks for plane in stack.slices})
+    on_disk = {Path(str(plane.path)) for stack in stacks for plane in stack.slices}
+    files = sorted(path.relative_to(dataset).as_posix() for path in on_disk)
     missing = [file for file in files if file not in listed]
     return [Problem("warning", f"{_some(missing, 'image')} on disk but not in {LABELS_FILE}.")] if missing else []
 

@@ -2,18 +2,22 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from dataset.errors import InputError
 from dataset.images import IMAGE_SUFFIXES, read_image
+from dataset.memory import ImageFile, MemoryFile
 
 STACKS_FOLDER = "cell_stacks"
 """Where a data set keeps its stacks."""
 
 TIFF_SUFFIXES = (".tif", ".tiff")
+
+File = TypeVar("File", Path, MemoryFile)
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,12 @@ class Slice:
     Attributes
     ----------
     path
-        The image file, or the TIFF file that holds the plane.
+        The image file, or the TIFF file that holds the plane; it may lie in memory.
     page
         Number of the plane within that file counted from 0, or None for a file that is one image.
     """
 
-    path: Path
+    path: ImageFile
     page: int | None = None
 
     @property
@@ -55,7 +59,7 @@ class Stack:
     name
         Folder name, or file name without its suffix.
     path
-        The folder or the TIFF file.
+        The folder or the TIFF file, for messages where it lies in memory.
     slices
         Planes in z order.
     z_um
@@ -63,7 +67,7 @@ class Stack:
     """
 
     name: str
-    path: Path
+    path: ImageFile
     slices: tuple[Slice, ...]
     z_um: tuple[float, ...] | None = None
 
@@ -114,6 +118,22 @@ def find_stacks(path: str | Path) -> list[Stack]:
     if not stacks:
         raise InputError(f"{root} holds no images ({', '.join(IMAGE_SUFFIXES)}), nor folders of them: check the path.")
     return sorted(stacks, key=lambda stack: natural_key(stack.name))
+
+
+def memory_stack(name: str, files: Sequence[MemoryFile]) -> Stack:
+    """Make a stack of files in memory: slices, ordered as those of a folder are, or one multi-page TIFF file.
+
+    Raises InputError for a TIFF stack among other files, and for a single file that is no stack.
+    """
+    tiff_stacks = _split_tiff_stacks(files)[1]
+    if len(files) == 1:
+        return replace(_tiff_stack(files[0]), name=name)
+    if tiff_stacks:
+        raise InputError(
+            f"{tiff_stacks[0]} is a stack of its own among {len(files)} files: "
+            "give one multi-page TIFF file, or the slices of one stack."
+        )
+    return Stack(name, MemoryFile(name, b""), _ordered_slices(files))
 
 
 def read_slices(stack: Stack) -> Iterator[np.ndarray]:
@@ -172,16 +192,16 @@ def _list_folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__")))
 
 
-def _split_tiff_stacks(files: list[Path]) -> tuple[list[Path], list[Path]]:
+def _split_tiff_stacks(files: Sequence[File]) -> tuple[list[File], list[File]]:
     """Separate single images from multi-page TIFF files; a broken TIFF goes where its neighbours are."""
     pages = {file: _pages_up_to_two(file) for file in files if file.suffix.lower() in TIFF_SUFFIXES}
     if 2 not in pages.values():
-        return files, []
+        return list(files), []
     stacks = [file for file, count in pages.items() if count != 1]
     return [file for file in files if file not in stacks], stacks
 
 
-def _pages_up_to_two(file: Path) -> int:
+def _pages_up_to_two(file: ImageFile) -> int:
     """Count the pages of a TIFF file up to 2; 0 where its header cannot be read."""
     from dataset.tiff_directories import count_pages
 
@@ -192,12 +212,16 @@ def _pages_up_to_two(file: Path) -> int:
 
 
 def _folder_stack(folder: Path, files: list[Path]) -> Stack:
+    return Stack(folder.name or folder.resolve().name, folder, _ordered_slices(files))
+
+
+def _ordered_slices(files: Sequence[ImageFile]) -> tuple[Slice, ...]:
     numbers = slice_numbers([file.name for file in files])
-    ordered = [file for _, file in sorted(zip(numbers, files, strict=True))]
-    return Stack(folder.name or folder.resolve().name, folder, tuple(Slice(file) for file in ordered))
+    order = sorted(range(len(files)), key=lambda index: numbers[index])
+    return tuple(Slice(files[index]) for index in order)
 
 
-def _tiff_stack(path: Path) -> Stack:
+def _tiff_stack(path: ImageFile) -> Stack:
     """Describe one multi-page TIFF file; InputError where it is not a readable stack."""
     if path.suffix.lower() not in TIFF_SUFFIXES:
         raise InputError(f"{path} is a single file: give a folder of slices or a multi-page TIFF file.")
@@ -219,6 +243,6 @@ def _readable_tiff_stack(path: Path) -> Stack:
         return Stack(_tiff_name(path), path, (Slice(path),))
 
 
-def _tiff_name(path: Path) -> str:
+def _tiff_name(path: ImageFile) -> str:
     """File name without ``.tif`` or ``.ome.tif``."""
     return re.sub(r"\.ome$", "", path.stem, flags=re.IGNORECASE)

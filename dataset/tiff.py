@@ -4,7 +4,6 @@ tifffile decodes; what a plane is, which range its numbers have and whether the 
 """
 
 import logging
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,6 +12,7 @@ import tifffile
 
 from dataset.errors import InputError
 from dataset.images import DEFAULT_MAX_PIXELS, check_size
+from dataset.memory import ImageFile, MemoryFile, as_image_file
 from dataset.tiff_directories import count_pages
 from dataset.tiff_metadata import imagej_step_um, read_ome
 
@@ -22,6 +22,9 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 Z_AXES = "ZQI"
 """Axis letters that mean 'plane after plane': z, and tifffile's names for axes that the file does not name."""
+
+MOST_SAMPLES = 16  # a pixel; what is not grey or RGB is refused later, by name
+LARGEST_TILE = 4096 * 4096  # pixels; a small picture may lie in one tile of its format's usual size
 
 PHOTOMETRIC_REFUSED = {
     "SEPARATED": "CMYK, made for printing: export it as RGB",
@@ -60,13 +63,14 @@ class TiffPlanes:
         a plane beyond ``max_pixels``.
     """
 
-    def __init__(self, path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | ImageFile, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
+        self.path = as_image_file(path)
         self.max_pixels = max_pixels
         count_pages(self.path)
         try:
             # A multi-file OME-TIFF names further files; only the one that was given is read.
-            self._tiff = tifffile.TiffFile(self.path, _multifile=False)
+            source = self.path.open() if isinstance(self.path, MemoryFile) else self.path
+            self._tiff = tifffile.TiffFile(source, _multifile=False)
         except Exception as error:
             raise self._damaged(error) from error
         try:
@@ -103,6 +107,18 @@ class TiffPlanes:
         if len(channels) == 1:
             return channels[0]
         return np.stack([channel[:, :, 0] for channel in channels], axis=2)
+
+    @property
+    def n_pixels(self) -> int:
+        """Pixels of all planes together, as the directories declare them."""
+        keys = [self._pages[plane[0]].keyframe for plane in self._planes]
+        return sum(key.imagewidth * key.imagelength for key in keys)
+
+    @property
+    def compressions(self) -> set[str]:
+        """Names of the codecs in use, as TIFF names them: ``NONE``, ``LZW``, ``ADOBE_DEFLATE``, ``JPEG`` ..."""
+        keys = [self._pages[number].keyframe for plane in self._planes for number in plane]
+        return {getattr(key.compression, "name", str(key.compression)) for key in keys}
 
     def _damaged(self, error: Exception) -> InputError:
         return InputError(f"{self.path} is truncated or damaged ({error}): its TIFF data cannot be decoded; "
@@ -160,7 +176,17 @@ class TiffPlanes:
                 raise InputError(f"{self.path} lacks page {number} that its metadata names: export it again.")
             key = page.keyframe
             check_size(self.path, key.imagewidth, key.imagelength, self.max_pixels)
+            self._check_layout(key)
             self._check_whole(page)
+
+    def _check_layout(self, key: Any) -> None:
+        """Refuse samples or tiles that would take far more memory than the picture's own width times height."""
+        tile = key.tilewidth * key.tilelength if key.is_tiled else 0
+        if key.samplesperpixel > MOST_SAMPLES or tile > max(LARGEST_TILE, 4 * key.imagewidth * key.imagelength):
+            raise InputError(
+                f"{self.path} declares {key.samplesperpixel} samples a pixel in tiles of {tile} pixels, "
+                "which no camera writes: export it again as grey or RGB."
+            )
 
     def _read_page(self, number: int) -> np.ndarray:
         page = self._pages[number]
@@ -212,7 +238,7 @@ def _channel_order(names: tuple[str, ...]) -> list[int]:
     return [initials.index(letter) for letter in "rgb"] if sorted(initials) == ["b", "g", "r"] else [0, 1, 2]
 
 
-def _check_format(path: Path, page: Any) -> None:
+def _check_format(path: ImageFile, page: Any) -> None:
     """Refuse colour models and number types that cannot be turned into RGB of a known range."""
     name = getattr(page.photometric, "name", str(page.photometric))
     if name in PHOTOMETRIC_REFUSED:
@@ -224,7 +250,7 @@ def _check_format(path: Path, page: Any) -> None:
         raise InputError(f"{path} holds {kind} numbers, which have no declared range: export it as 8 or 16 bit.")
 
 
-def _to_rgb(path: Path, array: np.ndarray, page: Any, significant_bits: int | None) -> np.ndarray:
+def _to_rgb(path: ImageFile, array: np.ndarray, page: Any, significant_bits: int | None) -> np.ndarray:
     """Turn a decoded page into (H, W, 3) on its full scale."""
     if page.axes == "SYX":
         array = np.moveaxis(array, 0, -1)
@@ -268,7 +294,7 @@ def _declared_maximum(page: Any, significant_bits: int | None) -> int:
     return value if is_full_scale else container
 
 
-def _scale(path: Path, array: np.ndarray, maximum: int) -> np.ndarray:
+def _scale(path: ImageFile, array: np.ndarray, maximum: int) -> np.ndarray:
     """Map 0..maximum to the full range of uint8 or uint16; a value above ``maximum`` raises InputError.
 
     It is refused rather than read on another scale, because one such slice would jump in brightness within its stack.

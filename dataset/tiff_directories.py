@@ -8,10 +8,10 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from dataset.errors import InputError
+from dataset.memory import ImageFile, as_image_file
 
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """TIFF 6.0 and BigTIFF field types -> bytes of one value."""
@@ -26,25 +26,25 @@ class Layout:
     offset: str
 
 
-def count_pages(path: str | Path, at_most: int | None = None) -> int:
+def count_pages(path: str | ImageFile, at_most: int | None = None) -> int:
     """Count the image directories of a TIFF file, thumbnails among them; ``at_most`` ends the walk early.
 
     Raises InputError where the file cannot be opened, or where a directory or a tag's value lies beyond its end.
     """
-    path = Path(path)
+    path = as_image_file(path)
     with _open(path) as file:
         size = file.seek(0, os.SEEK_END)
         return sum(1 for _ in _walk(path, file, size, at_most))
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: ImageFile) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}): check the path and its permissions.") from None
 
 
-def _walk(path: Path, file: BinaryIO, size: int, at_most: int | None) -> Iterator[int]:
+def _walk(path: ImageFile, file: BinaryIO, size: int, at_most: int | None) -> Iterator[int]:
     """Yield the offset of each directory after its tags have been checked."""
     layout, offset = _read_header(path, file)
     seen: set[int] = set()
@@ -60,7 +60,7 @@ def _walk(path: Path, file: BinaryIO, size: int, at_most: int | None) -> Iterato
         offset = _read(path, file, layout.offset, start + entries * struct.calcsize(layout.entry), size)[0]
 
 
-def _read_header(path: Path, file: BinaryIO) -> tuple[Layout, int]:
+def _read_header(path: ImageFile, file: BinaryIO) -> tuple[Layout, int]:
     """Return how directories are stored, and the offset of the first."""
     file.seek(0)
     head = file.read(16)
@@ -74,7 +74,7 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[Layout, int]:
     return Layout(order + "Q", order + "HHQQ", order + "Q"), struct.unpack(order + "Q", head[8:16])[0]
 
 
-def _check_entry(path: Path, file: BinaryIO, layout: Layout, at: int, size: int) -> None:
+def _check_entry(path: ImageFile, file: BinaryIO, layout: Layout, at: int, size: int) -> None:
     """Refuse a tag whose value should lie beyond the file's end."""
     _, kind, count, value = _read(path, file, layout.entry, at, size)
     length = count * TYPE_BYTES.get(kind, 0)
@@ -82,7 +82,7 @@ def _check_entry(path: Path, file: BinaryIO, layout: Layout, at: int, size: int)
         raise InputError(f"{path} is truncated (its metadata lie beyond its end): copy or export it again.")
 
 
-def _read(path: Path, file: BinaryIO, form: str, offset: int, size: int) -> tuple[int, ...]:
+def _read(path: ImageFile, file: BinaryIO, form: str, offset: int, size: int) -> tuple[int, ...]:
     length = struct.calcsize(form)
     if offset + length > size:
         raise InputError(f"{path} is truncated (a TIFF directory lies beyond its end): copy or export it again.")
