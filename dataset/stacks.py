@@ -1,8 +1,10 @@
 """Finding z-stacks: folders of slices, folders of such folders, multi-page TIFF files."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
@@ -137,16 +139,37 @@ def memory_stack(name: str, files: Sequence[MemoryFile]) -> Stack:
 
 
 def read_slices(stack: Stack) -> Iterator[np.ndarray]:
-    """Yield the pixels of each slice in order, one at a time; a TIFF stack is opened once."""
-    if any(plane.page is None for plane in stack.slices):
-        for plane in stack.slices:
-            yield plane.read()
-        return
+    """Yield the pixels of each slice in order, one at a time; the first that cannot be read raises InputError."""
+    for image in read_each(stack.slices):
+        if isinstance(image, InputError):
+            raise image
+        yield image
+
+
+def read_each(slices: Sequence[Slice]) -> Iterator[np.ndarray | InputError]:
+    """Yield the pixels of each slice, or why it cannot be read; neighbours in one TIFF file open it once."""
+    for paged, group in groupby(slices, key=lambda plane: None if plane.page is None else plane.path):
+        if paged is None:
+            yield from (_pixels_or_reason(plane.read) for plane in group)
+        else:
+            yield from _read_planes(paged, [plane.page or 0 for plane in group])
+
+
+def _read_planes(path: ImageFile, pages: Sequence[int]) -> Iterator[np.ndarray | InputError]:
     from dataset.tiff import TiffPlanes
 
-    with TiffPlanes(stack.path) as tiff:
-        for plane in stack.slices:
-            yield tiff.read(plane.page or 0)
+    try:
+        with TiffPlanes(path) as tiff:
+            yield from (_pixels_or_reason(partial(tiff.read, page)) for page in pages)
+    except InputError as error:
+        yield from [error] * len(pages)
+
+
+def _pixels_or_reason(read: Callable[[], np.ndarray]) -> np.ndarray | InputError:
+    try:
+        return read()
+    except InputError as error:
+        return error
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

@@ -109,10 +109,10 @@ class TiffPlanes:
         return np.stack([channel[:, :, 0] for channel in channels], axis=2)
 
     @property
-    def n_pixels(self) -> int:
-        """Pixels of all planes together, as the directories declare them."""
+    def sizes(self) -> list[tuple[int, int]]:
+        """Width and height of each plane, as the directories declare them."""
         keys = [self._pages[plane[0]].keyframe for plane in self._planes]
-        return sum(key.imagewidth * key.imagelength for key in keys)
+        return [(key.imagewidth, key.imagelength) for key in keys]
 
     @property
     def compressions(self) -> set[str]:

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from deep.bins import ScoreBins
 from deep.competence import outside_competence
@@ -14,6 +13,11 @@ from deep.quiet import quiet_stderr
 from deep.sidecar import ModelFile, read_model_file
 from deep.window import native_window
 from features.decision import decide
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+JUDGED = ("score", "lower", "upper", "status")
 
 
 class FocusModel:
@@ -66,30 +70,30 @@ class FocusModel:
             "distribution": outputs["distribution"],
         }
 
-    def score_images(self, images: Sequence[np.ndarray]) -> pd.DataFrame:
+    def judge(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Score images as ``dataset.images.read_image`` gives them.
 
         Returns
         -------
-        pandas.DataFrame
-            Columns ``score``, ``lower``, ``upper`` (90 % interval, score units) and ``status`` (see
-            ``features.decision``; an image unlike anything seen in training is ``unsure`` whatever its score).
+        dict
+            ``score``, ``lower``, ``upper`` (90 % interval, score units) and ``status`` (see ``features.decision``; an
+            image unlike anything seen in training is ``unsure`` whatever its score), each ``(N,)``.
         """
         if not images:
-            return pd.DataFrame(columns=["score", "lower", "upper", "status"])
+            return {name: np.empty(0) for name in JUDGED}
         windows = self._windows(images)
         outputs = self.predict(windows)
         lower, upper = self.interval(outputs["distribution"])
         status = decide(outputs["score"], lower, upper, self.sidecar.score_per_slice)
         strange = outside_competence(windows, outputs["spread"], self.sidecar.competence)
-        return pd.DataFrame(
-            {
-                "score": outputs["score"].astype(float),
-                "lower": lower,
-                "upper": upper,
-                "status": np.where(strange, "unsure", status),
-            }
-        )
+        score = outputs["score"].astype(float)
+        return dict(zip(JUDGED, (score, lower, upper, np.where(strange, "unsure", status)), strict=True))
+
+    def score_images(self, images: Sequence[np.ndarray]) -> "pd.DataFrame":
+        """Return what ``judge`` finds as a table, one row an image."""
+        import pandas as pd  # a table is for training and reports; an instrument scores without it
+
+        return pd.DataFrame(self.judge(images))
 
     def _windows(self, images: Sequence[np.ndarray]) -> np.ndarray:
         return np.stack([native_window(image, self.sidecar.window_px) for image in images])

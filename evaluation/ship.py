@@ -12,6 +12,7 @@ import numpy as np
 
 from dataset.errors import InputError
 from dataset.files import atomic_path
+from dataset.version import VERSION
 from deep.bins import ScoreBins
 from deep.competence import learn_competence
 from deep.export import VARIANTS, static_batch, to_tflite
@@ -20,7 +21,6 @@ from deep.runtime import FocusModel
 from deep.sidecar import Competence, Intervals, ModelFile, Sidecar
 from features.decision import decide
 
-VERSION = "0.1.0"
 MODEL_FILE = "focus_model.tflite"
 SHIP_ORDER = ("fp16", "fp32")  # the first that passes is focus_model.tflite; int8 is written beside it if it passes
 MAE_MARGIN = 1.02  # a variant may be this much worse than fp32

@@ -250,3 +250,8 @@ METHODS: dict[str, Method] = {
 DEFAULT_METHOD = "fused"
 NEEDS_SCORES = frozenset({"zero_crossing", "posterior"})
 """Methods that cannot do without a model; those of ``curves.SHARPNESS_ONLY`` cannot do with its scores."""
+
+
+def uses_scores(method: str | None) -> bool:
+    """Whether a method has a use for a model's scores where none was asked for by name; None is the default method."""
+    return (method or DEFAULT_METHOD) in {DEFAULT_METHOD, *NEEDS_SCORES}

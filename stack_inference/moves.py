@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dataset.errors import InputError
-from stack_inference.scoring import Scorer, score_per_slice
+from stack_inference.scoring import Scorer, judge, score_per_slice
+from stack_inference.single_image import ImageScore
 
 SIGMA_OF_90 = 1.645
 
@@ -59,11 +60,24 @@ def move_from_one(image: np.ndarray, scorer: Scorer, z_step_um: float | None = N
     InputError
         If the model does not say its score per slice, or the step is not positive.
     """
+    judged = {name: values[0] for name, values in judge(scorer, [image]).items()}
+    state = str(judged.get("status", ""))
+    return move_from_score(judged["score"], judged["lower"], judged["upper"], state, scorer, z_step_um)
+
+
+def move_from_row(row: ImageScore, scorer: Scorer, z_step_um: float | None = None) -> Move:
+    """Step to take from a row that ``scorer`` has given; see ``move_from_one``. InputError for an unreadable one."""
+    if row.focus_score is None or row.lower is None or row.upper is None:
+        raise InputError(f"{row.image_path} has no score to move by: {row.problem}")
+    return move_from_score(row.focus_score, row.lower, row.upper, row.status, scorer, z_step_um)
+
+
+def move_from_score(
+    score: float, lower: float, upper: float, state: str, scorer: Scorer, z_step_um: float | None = None
+) -> Move:
+    """Step to take from a score, its interval and status that ``scorer`` has given; see ``move_from_one``."""
     step = _step(scorer)
-    row = scorer.score_images([image]).iloc[0]
-    defocus = float(row["score"]) / step
-    error = float(row["upper"] - row["lower"]) / (2 * SIGMA_OF_90 * step)
-    state = str(row["status"]) if "status" in row else ""
+    defocus, error = float(score) / step, float(upper - lower) / (2 * SIGMA_OF_90 * step)
     if not np.isfinite(defocus) or state == "unsure":
         return _move(-defocus, error, "unsure", "the side is not settled: take a second image at another z", z_step_um)
     if abs(defocus) <= 0.5:
@@ -120,9 +134,9 @@ def defocus_from_two(images: Sequence[np.ndarray], distance_slices: float, score
     if not np.isfinite(distance_slices) or distance_slices == 0:
         raise InputError(f"The distance of the images is {distance_slices} slices: give one that is not zero.")
     step = _step(scorer)
-    table = scorer.score_images(list(images))
-    score = table["score"].to_numpy(dtype=float) / step
-    error = (table["upper"] - table["lower"]).to_numpy(dtype=float) / (2 * SIGMA_OF_90 * step)
+    judged = judge(scorer, list(images))
+    score = np.asarray(judged["score"], dtype=float) / step
+    error = np.asarray(judged["upper"] - judged["lower"], dtype=float) / (2 * SIGMA_OF_90 * step)
     if not np.isfinite([*score, *error]).all():
         return Defocus(np.nan, np.nan, False)
     error = np.maximum(error, 1e-3)

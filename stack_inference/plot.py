@@ -7,7 +7,7 @@ Okabe and Ito's, which colour-blind people tell apart.
 import io
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,10 @@ from dataset.files import atomic_path
 from dataset.progress import track
 from dataset.stacks import Stack
 from stack_inference import status
-from stack_inference.curves import CURVES
-from stack_inference.evidence import SHARPNESS_FIT
+from stack_inference.fitted import fitted_sharpness
 from stack_inference.pick import Pick
-from stack_inference.scoring import common_window, positions
+from stack_inference.scoring import positions
+from stack_inference.thumbnails import reduced, thumbnails
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,6 @@ SHEET_PICTURE_PX = (104, 88, 72, 56, 40)  # the first that keeps the sheet below
 MOST_SHEET_BYTES = 300_000
 FRAME_COLOURS = (GREEN, GREY, VERMILION, "#FFFFFF", "#000000")
 SHEET_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG"}
-FIT_SHOWN = 1.3  # slices on each side of the best plane, about what the fit has seen
 
 
 def plot_pick(pick: Pick, stack: Stack, output: str | Path) -> None:
@@ -69,7 +68,7 @@ def plot_pick(pick: Pick, stack: Stack, output: str | Path) -> None:
     _check_suffix(Path(output), FigureCanvasAgg(figure).get_supported_filetypes())
     grid = iter(figure.add_gridspec(len(heights), 1, height_ratios=heights))
     _title(figure, pick)
-    _draw_sharpness(figure.add_subplot(next(grid)), pick, _refit(pick, stack, signed))
+    _draw_sharpness(figure.add_subplot(next(grid)), pick, fitted_sharpness(pick, positions(stack)[0]))
     if signed:
         _draw_scores(figure.add_subplot(next(grid)), pick)
     if shown:
@@ -185,24 +184,12 @@ def _colour(state: str) -> str:
     return STATUS_COLOURS.get(state, VERMILION)
 
 
-def _refit(pick: Pick, stack: Stack, signed: bool) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Fit again what the pick was made from: sharpness as a function of the slice, None where no curve was fitted."""
-    if pick.status != status.OK or signed:
-        return None
-    z, _ = positions(stack)
-    fit = CURVES.get(pick.method, CURVES[SHARPNESS_FIT])
-    curve = fit(z, np.array([part.sharpness for part in pick.slices])).curve
-    return curve and (lambda index: curve(np.interp(index, np.arange(len(z)), z)))
-
-
-def _draw_sharpness(axes: "Axes", pick: Pick, fit: Callable[[np.ndarray], np.ndarray] | None) -> None:
+def _draw_sharpness(axes: "Axes", pick: Pick, fit: tuple[np.ndarray, np.ndarray] | None) -> None:
     sharpness = np.array([part.sharpness for part in pick.slices])
     index, known = np.arange(len(sharpness)), np.isfinite(sharpness)
     axes.plot(index[known], sharpness[known], "o-", color=BLUE, linewidth=1, markersize=5, label="slices")
     if fit:
-        first, last = pick.best_position - FIT_SHOWN, pick.best_position + FIT_SHOWN
-        at = np.linspace(max(0, first), min(pick.n_slices - 1, last), 60)
-        axes.plot(at, fit(at), color=ORANGE, linewidth=2.5, zorder=1, label=f"fit ({pick.method})")
+        axes.plot(*fit, color=ORANGE, linewidth=2.5, zorder=1, label=f"fit ({pick.method})")
     if known.any() and sharpness[known].min() >= 0:
         axes.set_ylim(0, 1.1 * sharpness[known].max() or 1)  # so that a curve that hardly varies looks like one
     if not known.all():
@@ -239,7 +226,7 @@ def _mark_best(axes: "Axes", pick: Pick) -> None:
 
 
 def _draw_thumbnails(row: Sequence["Axes"], pick: Pick, stack: Stack, shown: Sequence[int]) -> None:
-    for axes, index, picture in zip(row, shown, _thumbnails(stack, shown), strict=True):
+    for axes, index, picture in zip(row, shown, thumbnails(stack, shown, THUMBNAIL_PX), strict=True):
         best = index == pick.best_index
         axes.set_xticks([])
         axes.set_yticks([])
@@ -252,31 +239,12 @@ def _draw_thumbnails(row: Sequence["Axes"], pick: Pick, stack: Stack, shown: Seq
         axes.spines[:].set(color=_colour(pick.status) if best else GREY, linewidth=4 if best else 0.5)
 
 
-def _thumbnails(stack: Stack, shown: Sequence[int]) -> list[np.ndarray | None]:
-    """Read the slices to show, cut to their common window and reduced; None for those that cannot be read."""
-    images: list[np.ndarray | None] = []
-    for index in shown:
-        try:
-            images.append(stack.slices[index].read())
-        except InputError:
-            images.append(None)
-    return [None if image is None else _reduced(image) for image in common_window(images)]
-
-
-def _reduced(image: np.ndarray, size: int = THUMBNAIL_PX) -> np.ndarray:
-    """8-bit copy with a longer side of at most ``size`` pixels."""
-    if image.dtype == np.uint16:
-        image = (image // 257).astype(np.uint8)
-    factor = min(1.0, size / max(image.shape[:2]))
-    return cv2.resize(np.ascontiguousarray(image), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-
-
 def _picked_slice(pick: Pick, stack: Stack) -> np.ndarray | None:
     """The best slice, None where there is none or its file is gone by now; reduced so that many fit into memory."""
     if pick.best_index is None:
         return None
     try:
-        return _reduced(stack.slices[pick.best_index].read(), max(SHEET_PICTURE_PX))
+        return reduced(stack.slices[pick.best_index].read(), max(SHEET_PICTURE_PX))
     except InputError:
         return None
 
@@ -295,7 +263,7 @@ def _draw_sheet(picks: Sequence[Pick], slices: Sequence[np.ndarray | None], size
     mosaic = np.full((height, width, 3), 255, np.uint8)
     for place, (pick, picture) in enumerate(zip(picks, slices, strict=True)):
         left, top = place % columns * TILE_PX, place // columns * (TILE_PX + LABEL_PX) + LABEL_PX
-        _place_tile(mosaic, left, top, None if picture is None else _reduced(picture, size), _colour(pick.status))
+        _place_tile(mosaic, left, top, None if picture is None else reduced(picture, size), _colour(pick.status))
         _label_tile(figure, pick, (left + TILE_PX / 2) / width, 1 - (top + TILE_PX) / height)
     figure.figimage(mosaic, zorder=-1)
     return figure

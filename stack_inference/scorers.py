@@ -35,15 +35,27 @@ def load_scorer(path: str | Path) -> Scorer:
     InputError
         No such path, a folder without a model, a file of an unknown kind, or one that its loader refuses.
     """
+    path = find_model(path)
+    return {Path(name).suffix: loader for name, loader in SCORERS.items()}[path.suffix](path)
+
+
+def find_model(path: str | Path) -> Path:
+    """Return the model file at ``path``, which may be the run folder that holds it.
+
+    Raises
+    ------
+    InputError
+        No such path, a folder without a model, or a file of an unknown kind.
+    """
     path = Path(path)
     if path.is_dir():
         names = [name for name in SCORERS if (path / name).is_file()]
         if not names:
             raise InputError(f"{path} holds no model ({', '.join(SCORERS)}); give the folder of a finished run")
-        return SCORERS[names[0]](path / names[0])
+        return path / names[0]
     if not path.is_file():
         raise InputError(f"model {path} does not exist; give a model file or its run folder")
-    suffixes = {Path(name).suffix: loader for name, loader in SCORERS.items()}
+    suffixes = [Path(name).suffix for name in SCORERS]
     if path.suffix not in suffixes:
         raise InputError(f"{path} is no model this version knows ({', '.join(suffixes)}); give one of those")
-    return suffixes[path.suffix](path)
+    return path

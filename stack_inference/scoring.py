@@ -15,7 +15,7 @@ import numpy as np
 
 import features
 from dataset.errors import InputError
-from dataset.stacks import Slice, Stack, slice_numbers
+from dataset.stacks import Slice, Stack, read_each, slice_numbers
 from stack_inference.signed import SliceDistributions, normal_distributions
 
 if TYPE_CHECKING:
@@ -28,13 +28,22 @@ DARK_SHARE = 0.25
 class Scorer(Protocol):
     """Anything that gives images a signed focus score; a trained ``features.baseline.Baseline`` is one.
 
-    Two more things are used where a scorer has them. ``distributions(images)`` returns ``(n, bins)`` probabilities over
-    ``bins`` (an object with ``centres``); otherwise a normal distribution by score and interval stands in. The score of
-    one slice spacing is taken from ``score_per_slice_`` or from ``sidecar.score_per_slice``.
+    More is used where a scorer has it. ``judge(images)`` returns the same columns as arrays, without a table's cost.
+    ``distributions(images)`` returns ``(n, bins)`` probabilities over ``bins`` (an object with ``centres``); otherwise
+    a normal distribution by score and interval stands in. The score of one slice spacing is taken from
+    ``score_per_slice_`` or from ``sidecar.score_per_slice``.
     """
 
     def score_images(self, images: Sequence[np.ndarray]) -> "pd.DataFrame":
         """Return one row an image, with at least the columns ``score``, ``lower`` and ``upper``."""
+
+
+def judge(scorer: Scorer, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """``score``, ``lower``, ``upper`` and, where the scorer gives it, ``status`` of images, ``(n,)`` each."""
+    if hasattr(scorer, "judge"):
+        return scorer.judge(images)
+    table = scorer.score_images(images)
+    return {str(name): table[name].to_numpy() for name in table}
 
 
 @dataclass(frozen=True)
@@ -152,16 +161,9 @@ def _centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _read(slices: Sequence[Slice]) -> tuple[list[np.ndarray | None], list[str]]:
-    images: list[np.ndarray | None] = []
-    problems = []
-    for part in slices:
-        try:
-            images.append(part.read())
-            problems.append("")
-        except InputError as error:
-            images.append(None)
-            problems.append(str(error))
-    return images, problems
+    read = list(read_each(slices))
+    images = [None if isinstance(image, InputError) else image for image in read]
+    return images, [str(image) if isinstance(image, InputError) else "" for image in read]
 
 
 def _brightness(images: Sequence[np.ndarray | None]) -> tuple[np.ndarray, np.ndarray]:
@@ -211,10 +213,10 @@ def _signed_scores(images: Sequence[np.ndarray | None], scorer: Scorer | None) -
     scores = np.full((3, len(images)), np.nan)
     used = [index for index, image in enumerate(images) if image is not None]
     if scorer is not None and used:
-        table = scorer.score_images([image for image in images if image is not None])
-        scores[:, used] = table[["score", "lower", "upper"]].to_numpy(dtype=float).T
-        if "status" in table:
-            return scores, float((table["status"] == "unsure").mean())
+        judged = judge(scorer, [image for image in images if image is not None])
+        scores[:, used] = [judged["score"], judged["lower"], judged["upper"]]
+        if "status" in judged:
+            return scores, float(np.mean(judged["status"] == "unsure"))
     return scores, 0.0
 
 

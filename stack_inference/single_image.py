@@ -3,14 +3,18 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+import numpy as np
 
 from dataset.errors import InputError
 from dataset.images import IMAGE_SUFFIXES, read_image
 from dataset.progress import track
 from dataset.stacks import natural_key
-from stack_inference.scoring import Scorer
+from stack_inference.scoring import Scorer, judge
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BATCH = 64  # images held in memory at a time
 
@@ -91,15 +95,26 @@ def _score_batch(batch: Sequence[Path], scorer: Scorer) -> list[ImageScore]:
     rows: list[ImageScore] = []
     for path in batch:
         try:
-            scored = scorer.score_images([read_image(path)]).iloc[0]
+            rows.append(score_image(str(path), read_image(path), scorer))
         except InputError as error:
-            rows.append(ImageScore(str(path), None, None, None, "unreadable", str(error)))
-            continue
-        score, lower, upper = (float(scored[name]) for name in ("score", "lower", "upper"))
-        rows.append(ImageScore(str(path), score, lower, upper, str(scored["status"])))
+            rows.append(unreadable(str(path), error))
     return rows
 
 
-def score_table(rows: Sequence[ImageScore]) -> pd.DataFrame:
+def score_image(name: str, image: np.ndarray, scorer: Scorer) -> ImageScore:
+    """Row of one image as ``dataset.images.read_image`` gives it; raises InputError where the scorer refuses it."""
+    judged = judge(scorer, [image])
+    score, lower, upper = (float(judged[key][0]) for key in ("score", "lower", "upper"))
+    return ImageScore(name, score, lower, upper, str(judged["status"][0]))
+
+
+def unreadable(name: str, error: InputError) -> ImageScore:
+    """Row of an image that cannot be read or scored."""
+    return ImageScore(name, None, None, None, "unreadable", str(error))
+
+
+def score_table(rows: Sequence[ImageScore]) -> "pd.DataFrame":
     """Rows as a table with the columns of ``predictions.csv``."""
+    import pandas as pd
+
     return pd.DataFrame([row.as_row() for row in rows], columns=list(SCORE_COLUMNS))

@@ -56,8 +56,8 @@ def test_no_pickle_anywhere():
     ("statement", "unwanted"),
     [
         ("import cli", {"pandas", "lightgbm", "cv2", "matplotlib", "sklearn"}),
-        ("import stack_inference.pick, stack_inference.scoring", {"matplotlib", "lightgbm", "tensorflow"}),
-        ("import deep.runtime", {"tensorflow", "keras", "matplotlib", "lightgbm", "ai_edge_litert"}),
+        ("import stack_inference.pick, stack_inference.scoring", {"matplotlib", "lightgbm", "tensorflow", "pandas"}),
+        ("import deep.runtime", {"tensorflow", "keras", "matplotlib", "lightgbm", "ai_edge_litert", "pandas"}),
         ("import dataset.images", {"tifffile", "matplotlib", "scipy", "pandas"}),
     ],
     ids=["command line", "stack inference", "light runtime", "reading images"],

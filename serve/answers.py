@@ -1,0 +1,189 @@
+"""The typed answers of the service, with the examples that OpenAPI shows."""
+
+from dataclasses import asdict, fields
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from serve.engine import Picked, Scored
+from stack_inference.pick import SlicePick
+
+MOVE = {
+    "slices": -2.15,
+    "standard_error": 0.2,
+    "um": -1.075,
+    "standard_error_um": 0.1,
+    "status": "ok",
+    "advice": "move the lens towards the sample",
+}
+SCORE = {
+    "image_path": "5.jpg",
+    "focus_score": 0.43,
+    "lower": 0.37,
+    "upper": 0.5,
+    "status": "post_focal",
+    "problem": "",
+    "move": MOVE,
+}
+UNREADABLE = {
+    "image_path": "6.jpg",
+    "focus_score": None,
+    "lower": None,
+    "upper": None,
+    "status": "unreadable",
+    "problem": "6.jpg is empty (zero bytes): copy or export it again.",
+    "move": None,
+}
+PICK = {
+    "stack": "stack_001_cell_0",
+    "n_slices": 11,
+    "best_index": 5,
+    "best_file": "5.jpg",
+    "best_position": 5.32,
+    "standard_error": 0.08,
+    "best_z_um": None,
+    "status": "ok",
+    "advice": "",
+    "method": "fused",
+    "slices": [{"index": 0, "file": "0.jpg", "score": -0.98, "sharpness": 0.11, "thumbnail": None}],
+    "fit": {"position": [4.0, 5.3, 6.6], "sharpness": [0.3, 0.41, 0.29]},
+}
+
+
+def _example(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
+
+class Health(BaseModel):
+    """Whether the service can answer, and with which model."""
+
+    model_config = ConfigDict(protected_namespaces=()) | _example(
+        {
+            "status": "ok",
+            "version": "0.1.0",
+            "model_loaded": True,
+            "model": "focus_model.tflite",
+            "model_version": "0.1.0",
+            "model_sha256": "0" * 64,
+        }
+    )
+
+    status: Literal["ok"]
+    version: str = Field(description="Of the service.")
+    model_loaded: bool
+    model: str = Field(description="File name of the model.")
+    model_version: str | None = Field(description="Version of the project that exported it, where the model says.")
+    model_sha256: str
+
+
+class MoveAnswer(BaseModel):
+    """The step of the lens that cures the defocus: negative towards the sample."""
+
+    model_config = _example(MOVE)
+
+    slices: float | None = Field(description="In slices of the model's training stacks; null when not known.")
+    standard_error: float | None = Field(description="In slices.")
+    um: float | None = Field(description="In micrometres; null unless z_step_um is given.")
+    standard_error_um: float | None
+    status: str = Field(description="ok, in_focus (stay) or unsure (take a second image or a stack).")
+    advice: str
+
+
+class ScoreAnswer(BaseModel):
+    """One image."""
+
+    model_config = _example(SCORE)
+
+    image_path: str = Field(description="Name of the file as it was sent.")
+    focus_score: float | None = Field(description="0 in focus; positive: lens too far; negative: too close.")
+    lower: float | None = Field(description="Lower end of the 90 % interval.")
+    upper: float | None = Field(description="Upper end.")
+    status: str = Field(description="in_focus, pre_focal, post_focal, unsure or unreadable.")
+    problem: str = Field(description="Why an image of a batch could not be used; empty otherwise.")
+    move: MoveAnswer | None
+
+    @classmethod
+    def of(cls, scored: Scored) -> Self:
+        """Make it of what the engine found."""
+        move = MoveAnswer(**_finite(asdict(scored.move))) if scored.move else None
+        return cls(**_finite(asdict(scored.row)), move=move)
+
+
+class BatchAnswer(BaseModel):
+    """Many images; one that cannot be read has status ``unreadable`` and stops no other."""
+
+    model_config = _example({"n_images": 2, "n_unreadable": 1, "images": [SCORE, UNREADABLE]})
+
+    n_images: int
+    n_unreadable: int
+    images: list[ScoreAnswer] = Field(description="In the order sent.")
+
+    @classmethod
+    def of(cls, scored: list[Scored]) -> Self:
+        """Make it of what the engine found."""
+        images = [ScoreAnswer.of(one) for one in scored]
+        return cls(n_images=len(images), n_unreadable=sum(one.status == "unreadable" for one in images), images=images)
+
+
+class SliceAnswer(BaseModel):
+    """One slice of a stack."""
+
+    index: int = Field(description="In z order, from 0.")
+    file: str
+    score: float | None = Field(description="Signed focus score; null where not known.")
+    sharpness: float | None = Field(description="Focus measure; null where the slice is left out.")
+    thumbnail: str | None = Field(description="JPEG as a data URL; null unless thumbnails are asked for.")
+
+
+class FitAnswer(BaseModel):
+    """The fitted sharpness curve about the best plane, for drawing."""
+
+    position: list[float] = Field(description="In slices from 0.")
+    sharpness: list[float]
+
+
+class PickAnswer(BaseModel):
+    """The best plane of a stack: the object of ``cli.py pick-focus --json``, with thumbnails and the fit."""
+
+    model_config = _example(PICK)
+
+    stack: str
+    n_slices: int
+    best_index: int | None = Field(description="Slice nearest to best_position.")
+    best_file: str
+    best_position: float | None = Field(description="In slices from 0, fractional.")
+    standard_error: float | None = Field(description="Of best_position; 1.645 of them each way are the 90 % interval.")
+    best_z_um: float | None = Field(description="From the first slice; null where the z step is not known.")
+    status: str = Field(description="ok, edge, flat, ambiguous, disagree or unreadable.")
+    advice: str
+    method: str
+    slices: list[SliceAnswer]
+    fit: FitAnswer | None
+
+    @classmethod
+    def of(cls, picked: Picked) -> Self:
+        """Make it of what the engine found."""
+        pick = picked.pick
+        slices = [
+            SliceAnswer(**_finite(_row(part)), thumbnail=thumbnail)
+            for part, thumbnail in zip(pick.slices, picked.thumbnails, strict=True)
+        ]
+        fit = picked.fit and FitAnswer(position=_rounded(picked.fit[0]), sharpness=_rounded(picked.fit[1]))
+        return cls(**pick.as_row(), slices=slices, fit=fit or None)
+
+
+def _row(part: SlicePick) -> dict[str, Any]:
+    return {field.name: getattr(part, field.name) for field in fields(part)}
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """Give NaN as None, which JSON has, and floats with six digits."""
+    return {name: _number(value) if isinstance(value, float) else value for name, value in row.items()}
+
+
+def _number(value: float) -> float | None:
+    return float(f"{value:.6g}") if abs(value) < float("inf") else None
+
+
+def _rounded(values: Any) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]

@@ -1,0 +1,105 @@
+"""Zip files of images, read in memory under limits; nothing is unpacked to disk and no name in it is opened."""
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from dataset.images import IMAGE_SUFFIXES
+from dataset.memory import MemoryFile
+from serve.refusals import Refusal
+from serve.settings import Settings
+
+ENCRYPTED = 0x1  # bit of a zip entry's flags
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+IGNORED_FOLDERS = "__MACOSX"
+
+
+def is_zip(file: MemoryFile) -> bool:
+    """Tell by the first bytes; an empty archive counts."""
+    return file.content[:4] in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def zip_images(file: MemoryFile, settings: Settings) -> list[MemoryFile]:
+    """Unpack the images of a zip file into memory.
+
+    Other files, hidden ones and what macOS adds are passed over.
+
+    Parameters
+    ----------
+    file
+        The zip file.
+    settings
+        ``max_files``, ``max_unpacked_bytes`` and ``max_zip_ratio`` hold.
+
+    Returns
+    -------
+    list of MemoryFile
+        Named by their paths in the archive, in the archive's order.
+
+    Raises
+    ------
+    Refusal
+        413 for too many entries, too many bytes or a ratio that no image has; 422 for a damaged, encrypted or oddly
+        compressed archive, names that point out of it, or no image in it.
+    """
+    try:
+        with zipfile.ZipFile(file.open()) as archive:
+            entries = list(_image_entries(file, archive, settings))
+            return [MemoryFile(entry.filename, _unpack(file, archive, entry)) for entry in entries]
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+        raise Refusal(422, f"{file} is a damaged zip file ({error}): make it again.") from error
+    except MemoryError:
+        raise Refusal(413, f"{file} needs more memory than there is: send fewer or smaller images.") from None
+
+
+def _image_entries(file: MemoryFile, archive: zipfile.ZipFile, settings: Settings) -> Iterator[zipfile.ZipInfo]:
+    """Yield the entries to unpack, once the directory of the archive as a whole has been judged."""
+    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    # Twice the images are let through, since a system may add a hidden file to each.
+    if len(entries) > 2 * settings.max_files:
+        raise Refusal(413, f"{file} holds {len(entries)} files: send at most {settings.max_files} images.")
+    for entry in entries:
+        _check_name(file, entry)
+    images = [entry for entry in entries if _is_image(entry.filename)]
+    if not images:
+        raise Refusal(422, f"{file} holds no image ({', '.join(IMAGE_SUFFIXES)}): put the slices of one stack into it.")
+    if sum(entry.file_size for entry in images) > settings.max_unpacked_bytes:
+        raise Refusal(413, f"{file} unpacks to more than {settings.max_unpacked_bytes} bytes: send fewer images.")
+    for entry in images:
+        _check_entry(file, entry, settings)
+    yield from images
+
+
+def _check_name(file: MemoryFile, entry: zipfile.ZipInfo) -> None:
+    """Refuse names that point out of the archive: harmless here, but made to do harm."""
+    path = PurePosixPath(entry.filename.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
+        raise Refusal(422, f"{file} holds the name '{entry.filename}', which points out of the archive: make it again.")
+
+
+def _is_image(name: str) -> bool:
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") or part == IGNORED_FOLDERS for part in path.parts)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+
+
+def _check_entry(file: MemoryFile, entry: zipfile.ZipInfo, settings: Settings) -> None:
+    if entry.flag_bits & ENCRYPTED:
+        raise Refusal(422, f"{file} is encrypted ({entry.filename}): make it again without a password.")
+    if entry.compress_type not in METHODS:
+        raise Refusal(422, f"{file} is compressed in an unusual way ({entry.filename}): make a plain zip (deflate).")
+    if entry.file_size > settings.max_zip_ratio * max(entry.compress_size, 1):
+        raise Refusal(
+            413,
+            f"{entry.filename} in {file} unpacks to {entry.file_size} bytes from {entry.compress_size}, "
+            "more than images do: send the image itself.",
+        )
+
+
+def _unpack(file: MemoryFile, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """Unpack no more than the directory says, whatever the entry holds."""
+    with archive.open(entry) as packed:
+        content = packed.read(entry.file_size + 1)
+    if len(content) != entry.file_size:
+        raise Refusal(422, f"{file} is damaged ({entry.filename} ends early): make it again.")
+    return content

@@ -1,0 +1,143 @@
+"""The loaded model as the service uses it: a scorer for every worker thread, and answers from files in memory."""
+
+import base64
+import hashlib
+import queue
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dataset.errors import InputError
+from dataset.images import read_image
+from dataset.memory import MemoryFile
+from dataset.stacks import Stack
+from deep.competence import image_properties
+from deep.window import native_window
+from stack_inference.calibration import load_calibration
+from stack_inference.decide import uses_scores
+from stack_inference.fitted import fitted_sharpness
+from stack_inference.moves import Move, move_from_row
+from stack_inference.pick import Pick, pick_focus
+from stack_inference.scorers import find_model, load_scorer
+from stack_inference.scoring import Scorer, judge, positions
+from stack_inference.single_image import ImageScore, score_image, unreadable
+from stack_inference.thumbnails import thumbnails
+
+THUMBNAIL_QUALITY = 85
+WARM_UP_PX = 64
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One image: its row, the step of the lens, and what the rolling figures are made from.
+
+    ``move`` and ``properties`` are None and empty for an image that could not be read.
+    """
+
+    row: ImageScore
+    move: Move | None
+    properties: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Picked:
+    """One stack: its pick, the fitted curve as places and values or None, thumbnails as data URLs or None."""
+
+    pick: Pick
+    fit: tuple[np.ndarray, np.ndarray] | None
+    thumbnails: list[str | None]
+
+
+class Engine:
+    """Scores images and picks planes; its methods may be called from ``workers`` threads at a time.
+
+    Parameters
+    ----------
+    model
+        Model file or run folder.
+    workers
+        Number of scorers; a thread that finds none free waits.
+
+    Raises
+    ------
+    InputError
+        If the model cannot be loaded.
+    """
+
+    def __init__(self, model: Path, workers: int) -> None:
+        self.path = find_model(model)
+        self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        self.calibration = load_calibration(self.path)
+        self._scorers: queue.SimpleQueue[Scorer] = queue.SimpleQueue()
+        for _ in range(workers):
+            scorer = load_scorer(self.path)
+            judge(scorer, [np.zeros((WARM_UP_PX, WARM_UP_PX, 3), np.uint8)])  # builds the interpreter
+            self._scorers.put(scorer)
+        self.version = str(getattr(getattr(scorer, "sidecar", None), "version", "")) or None
+
+    @contextmanager
+    def _scorer(self) -> Iterator[Scorer]:
+        """Lend a scorer; the interpreter behind it serves one thread at a time."""
+        scorer = self._scorers.get()
+        try:
+            yield scorer
+        finally:
+            self._scorers.put(scorer)
+
+    def score(self, file: MemoryFile, max_pixels: int, z_step_um: float | None = None) -> Scored:
+        """Score one image; raises InputError where it cannot be read."""
+        image = read_image(file, max_pixels)
+        with self._scorer() as scorer:
+            row = score_image(file.name, image, scorer)
+            move = move_from_row(row, scorer, z_step_um)
+        return Scored(row, move, properties_of(image))
+
+    def score_batch(
+        self, files: Sequence[MemoryFile], max_pixels: int, z_step_um: float | None, go_on: Callable[[], None]
+    ) -> list[Scored]:
+        """Score images one after the other; an unreadable one becomes a row that says why.
+
+        ``go_on`` is called before each and raises where the request's time is over.
+        """
+        scored = []
+        for file in files:
+            go_on()
+            try:
+                scored.append(self.score(file, max_pixels, z_step_um))
+            except InputError as error:
+                scored.append(Scored(unreadable(file.name, error), None, {}))
+        return scored
+
+    def pick(self, stack: Stack, method: str | None, z_step_um: float | None, thumbnail_px: int) -> Picked:
+        """Find the best plane of a stack; thumbnails only where their size is not 0."""
+        signed = uses_scores(method)
+        with self._scorer() as scorer:
+            pick = pick_focus(
+                stack,
+                method=method,
+                scorer=scorer if signed else None,
+                calibration=self.calibration,
+                z_step_um=z_step_um,
+            )
+        pictures: list[Any] = [None] * pick.n_slices
+        if thumbnail_px:
+            pictures = thumbnails(stack, range(pick.n_slices), thumbnail_px)
+        fit = fitted_sharpness(pick, positions(stack)[0])
+        return Picked(pick, fit, [None if picture is None else as_data_url(picture) for picture in pictures])
+
+
+def properties_of(image: np.ndarray) -> dict[str, float]:
+    """Contrast, brightness and chroma of an image's native window; the model's guard judges by the same."""
+    properties = image_properties(native_window(image)[np.newaxis])
+    return {name: float(properties[name][0]) for name in ("contrast", "brightness", "chroma")}
+
+
+def as_data_url(picture: np.ndarray) -> str:
+    """JPEG of a uint8 RGB picture as text that a page shows."""
+    _, jpeg = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, THUMBNAIL_QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode("ascii")

@@ -1,0 +1,71 @@
+"""Runs the service on a socket of its own until it is told to stop."""
+
+import ipaddress
+import socket
+import sys
+from collections.abc import Callable
+
+import uvicorn
+
+from dataset.errors import InputError
+from serve.app import create_app
+from serve.settings import Settings
+
+GRACE_SECONDS = 10  # for requests in flight when the service is told to stop
+
+
+def run(settings: Settings, host: str, port: int, announce: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    settings
+        Of the service.
+    host, port
+        Where to listen; port 0 takes a free one.
+    announce
+        Called with the address once the socket listens and the model is loaded.
+
+    Raises
+    ------
+    InputError
+        If the model cannot be loaded or the address cannot be listened on.
+    """
+    with _listen(host, port) as listener:
+        app = create_app(settings)
+        if not settings.token and not _is_loopback(host):
+            print(
+                f"warning: {host} is open to the network and FOCUS_PICKER_TOKEN is not set: anyone there may use this",
+                file=sys.stderr,
+            )
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            limit_concurrency=settings.max_connections,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            server_header=False,
+        )
+        shown = f"[{host}]" if ":" in host else host
+        announce(f"http://{shown}:{listener.getsockname()[1]}")
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {host}, port {port} ({error.strerror}); give another --host or --port"
+        ) from None
+    except OverflowError:
+        raise InputError(f"port {port} does not exist; give one from 0 to 65535") from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,103 @@
+"""Figures of the running service in Prometheus' text format: requests, scores, and how the latest images look."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from serve.engine import Picked, Scored
+
+disable_created_metrics()  # a time of birth for every series would double the text
+
+PREFIX = "focus_picker"
+LATENCY_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+
+class Rolling:
+    """The latest scored images, one number each for the quantities that tell whether they still look like before.
+
+    Single images only: the slices of a stack are out of focus on purpose, and would drown what the scan delivers.
+
+    Parameters
+    ----------
+    length
+        Number of images.
+    """
+
+    QUANTITIES = ("score", "interval_width", "contrast", "brightness", "chroma", "unsure")
+
+    def __init__(self, length: int) -> None:
+        self._rows: deque[tuple[float, ...]] = deque(maxlen=length)
+
+    def add(self, scored: Scored) -> None:
+        """Take in one readable image."""
+        row = scored.row
+        if row.focus_score is None or row.lower is None or row.upper is None:
+            return
+        seen = scored.properties
+        width, unsure = row.upper - row.lower, float(row.status == "unsure")
+        self._rows.append((row.focus_score, width, seen["contrast"], seen["brightness"], seen["chroma"], unsure))
+
+    def values(self) -> dict[str, np.ndarray]:
+        """Return the values of each quantity, oldest first; empty arrays before the first image."""
+        rows = np.array(list(self._rows), dtype=float).reshape(-1, len(self.QUANTITIES))
+        return dict(zip(self.QUANTITIES, rows.T, strict=True))
+
+
+class RollingCollector(Collector):
+    """Medians of the rolling figures, worked out when they are asked for."""
+
+    def __init__(self, rolling: Rolling) -> None:
+        self._rolling = rolling
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the families."""
+        values = self._rolling.values()
+        unsure = values.pop("unsure")
+        yield GaugeMetricFamily(f"{PREFIX}_rolling_images", "Images the rolling figures are about.", len(unsure))
+        if not len(unsure):
+            return
+        yield GaugeMetricFamily(
+            f"{PREFIX}_rolling_unsure_share", "Share of them that are unsure.", float(unsure.mean())
+        )
+        median = GaugeMetricFamily(f"{PREFIX}_rolling_median", "Median of a quantity over them.", labels=["quantity"])
+        for name, numbers in values.items():
+            median.add_metric([name], float(np.median(numbers)))
+        yield median
+
+
+class Telemetry:
+    """Counters of one service, with a registry of its own so that two services may live in one process."""
+
+    def __init__(self, rolling_images: int) -> None:
+        self.registry = CollectorRegistry()
+        self.rolling = Rolling(rolling_images)
+        self.registry.register(RollingCollector(self.rolling))
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(f"{PREFIX}_requests", "Requests answered.", ["path", "status"], registry=self.registry)
+        self.seconds = Histogram(
+            f"{PREFIX}_request_seconds", "Time to the answer's end.", ["path"], buckets=LATENCY_SECONDS,
+            registry=self.registry,
+        )  # fmt: skip
+        self.in_flight = Gauge(f"{PREFIX}_requests_in_flight", "Requests being received or worked on.",
+                               registry=self.registry)  # fmt: skip
+        self.images = Counter(f"{PREFIX}_images", "Single images scored.", ["status"], registry=self.registry)
+        self.stacks = Counter(f"{PREFIX}_stacks", "Stacks picked.", ["status"], registry=self.registry)
+
+    def count_images(self, scored: Sequence[Scored]) -> None:
+        """Count single images and take them into the rolling figures."""
+        for one in scored:
+            self.images.labels(one.row.status).inc()
+            self.rolling.add(one)
+
+    def count_stack(self, picked: Picked) -> None:
+        """Count one stack."""
+        self.stacks.labels(picked.pick.status).inc()
+
+    def exposition(self) -> bytes:
+        """Return the text that ``/metrics`` answers."""
+        return generate_latest(self.registry)

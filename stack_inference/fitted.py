@@ -1,0 +1,41 @@
+"""The sharpness curve that a pick was fitted with, sampled for pictures."""
+
+import numpy as np
+
+from stack_inference import status
+from stack_inference.curves import CURVES
+from stack_inference.decide import DEFAULT_METHOD
+from stack_inference.evidence import SHARPNESS_FIT
+from stack_inference.pick import Pick
+
+SHOWN = 1.3  # slices on each side of the best plane, about what the fit has seen
+SAMPLES = 60
+
+
+def fitted_sharpness(pick: Pick, z: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Fit the sharpness of a pick's slices again, as its method did.
+
+    Parameters
+    ----------
+    pick
+        From ``pick_focus``.
+    z
+        Positions of its slices, from ``scoring.positions``.
+
+    Returns
+    -------
+    tuple or None
+        Places in slices from 0 about the best plane and the curve's values there, ``(SAMPLES,)`` each; None where the
+        pick is not ``ok``, where its method fitted scores and not sharpness, and where the fit gives no curve.
+    """
+    scored = any(np.isfinite(part.score) for part in pick.slices)
+    by_sharpness = pick.method == DEFAULT_METHOD or (pick.method in CURVES and not scored)
+    if pick.status != status.OK or not by_sharpness:
+        return None
+    fit = CURVES[SHARPNESS_FIT if pick.method == DEFAULT_METHOD else pick.method]
+    curve = fit(z, np.array([part.sharpness for part in pick.slices])).curve
+    if curve is None:
+        return None
+    first, last = max(0.0, pick.best_position - SHOWN), min(pick.n_slices - 1.0, pick.best_position + SHOWN)
+    place = np.linspace(first, last, SAMPLES)
+    return place, curve(np.interp(place, np.arange(len(z)), z))

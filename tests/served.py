@@ -1,0 +1,27 @@
+"""The real service in a process of its own, for tests that talk to it over a socket."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@contextmanager
+def served(*arguments: str, **environment: str) -> Iterator[str]:
+    """Run ``cli.py serve`` on a free port and yield its address; ``environment`` adds variables."""
+    command = [sys.executable, "cli.py", "serve", "--port", "0", *arguments]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        line = process.stdout.readline()  # it is written once the socket listens and the model is loaded
+        assert line.startswith("http://"), line + process.stderr.read()
+        yield line.split()[0]
+    finally:
+        process.terminate()
+        _, errors = process.communicate(timeout=30)
+    assert not errors, errors
