@@ -72,7 +72,7 @@ class Health(BaseModel):
     version: str = Field(description="Of the service.")
     model_loaded: bool
     model: str = Field(description="File name of the model.")
-    model_version: str | None = Field(description="Version of the project that exported it, where the model says.")
+    model_version: str | None = Field(None, description="Of the project that exported it, if the model says.")
     model_sha256: str
 
 
@@ -81,10 +81,10 @@ class MoveAnswer(BaseModel):
 
     model_config = _example(MOVE)
 
-    slices: float | None = Field(description="In slices of the model's training stacks; null when not known.")
-    standard_error: float | None = Field(description="In slices.")
-    um: float | None = Field(description="In micrometres; null unless z_step_um is given.")
-    standard_error_um: float | None
+    slices: float | None = Field(None, description="In slices of the model's training stacks; null when not known.")
+    standard_error: float | None = Field(None, description="In slices.")
+    um: float | None = Field(None, description="In micrometres; null unless z_step_um is given.")
+    standard_error_um: float | None = None
     status: str = Field(description="ok, in_focus (stay) or unsure (take a second image or a stack).")
     advice: str
 
@@ -95,12 +95,12 @@ class ScoreAnswer(BaseModel):
     model_config = _example(SCORE)
 
     image_path: str = Field(description="Name of the file as it was sent.")
-    focus_score: float | None = Field(description="0 in focus; positive: lens too far; negative: too close.")
-    lower: float | None = Field(description="Lower end of the 90 % interval.")
-    upper: float | None = Field(description="Upper end.")
+    focus_score: float | None = Field(None, description="0 in focus; positive: lens too far; negative: too close.")
+    lower: float | None = Field(None, description="Lower end of the 90 % interval.")
+    upper: float | None = Field(None, description="Upper end.")
     status: str = Field(description="in_focus, pre_focal, post_focal, unsure or unreadable.")
     problem: str = Field(description="Why an image of a batch could not be used; empty otherwise.")
-    move: MoveAnswer | None
+    move: MoveAnswer | None = None
 
     @classmethod
     def of(cls, scored: Scored) -> Self:
@@ -130,9 +130,9 @@ class SliceAnswer(BaseModel):
 
     index: int = Field(description="In z order, from 0.")
     file: str
-    score: float | None = Field(description="Signed focus score; null where not known.")
-    sharpness: float | None = Field(description="Focus measure; null where the slice is left out.")
-    thumbnail: str | None = Field(description="JPEG as a data URL; null unless thumbnails are asked for.")
+    score: float | None = Field(None, description="Signed focus score; null where not known.")
+    sharpness: float | None = Field(None, description="Focus measure; null where the slice is left out.")
+    thumbnail: str | None = Field(None, description="JPEG as a data URL; null unless thumbnails are asked for.")
 
 
 class FitAnswer(BaseModel):
@@ -149,16 +149,16 @@ class PickAnswer(BaseModel):
 
     stack: str
     n_slices: int
-    best_index: int | None = Field(description="Slice nearest to best_position.")
+    best_index: int | None = Field(None, description="Slice nearest to best_position.")
     best_file: str
-    best_position: float | None = Field(description="In slices from 0, fractional.")
-    standard_error: float | None = Field(description="Of best_position; 1.645 of them each way are the 90 % interval.")
-    best_z_um: float | None = Field(description="From the first slice; null where the z step is not known.")
+    best_position: float | None = Field(None, description="In slices from 0, fractional.")
+    standard_error: float | None = Field(None, description="Of best_position; +-1.645 of it is the 90 % interval.")
+    best_z_um: float | None = Field(None, description="From the first slice; null where the z step is not known.")
     status: str = Field(description="ok, edge, flat, ambiguous, disagree or unreadable.")
     advice: str
     method: str
     slices: list[SliceAnswer]
-    fit: FitAnswer | None
+    fit: FitAnswer | None = None
 
     @classmethod
     def of(cls, picked: Picked) -> Self:

@@ -15,8 +15,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from dataset.errors import InputError
 from dataset.memory import MemoryFile
 from dataset.version import VERSION
+from evaluation.drift_profile import Profile, read_profile
 from serve.answers import BatchAnswer, Health, PickAnswer, ScoreAnswer
 from serve.engine import Engine, Picked, Scored
 from serve.guard import Guard
@@ -43,9 +45,21 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.engine = Engine(settings.model, settings.workers)
-        self.telemetry = Telemetry(settings.rolling_images)
+        self.telemetry = Telemetry(settings.rolling_images, self._reference())
         self.intake = Intake(settings)
         self._workers = anyio.CapacityLimiter(settings.workers)
+
+    def _reference(self) -> Profile | None:
+        path = self.settings.reference
+        if path is None:
+            return None
+        profile = read_profile(path)
+        if profile.model_sha256 != self.engine.sha256:
+            raise InputError(
+                f"{path} was made with another model than {self.engine.path}, and their scores cannot be compared; "
+                "make it again with this one: cli.py drift --save-profile"
+            )
+        return profile
 
     async def work(self, function: Callable[[Callable[[], None]], Result]) -> Result:
         """Run ``function`` in a worker thread; it gets a function that raises once the request's time is over.
@@ -100,7 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
     Raises
     ------
     InputError
-        If the model cannot be loaded.
+        If the model or the reference cannot be loaded.
     """
     service = Service(settings)
     app = FastAPI(
@@ -195,4 +209,5 @@ def _add_guarded_routes(app: FastAPI, service: Service, guards: list[Any]) -> No
         dependencies=guards,
     )
     async def metrics() -> Response:
-        return Response(service.telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)
+        text = await anyio.to_thread.run_sync(service.telemetry.exposition)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -9,12 +9,21 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from evaluation.drift import rolling_drift
+from evaluation.drift_profile import Profile
 from serve.engine import Picked, Scored
 
 disable_created_metrics()  # a time of birth for every series would double the text
 
 PREFIX = "focus_picker"
 LATENCY_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+DRIFT_FIGURES = {
+    "psi": "Population stability index of the rolling images against the reference.",
+    "psi_chance": "The index that chance alone exceeds in 5 % of cases at this number of images.",
+    "ks": "Kolmogorov-Smirnov distance of the rolling images from the reference.",
+}
+"""Field of a drift figure and what it means."""
 
 
 class Rolling:
@@ -49,14 +58,24 @@ class Rolling:
 
 
 class RollingCollector(Collector):
-    """Medians of the rolling figures, worked out when they are asked for."""
+    """What the rolling figures are, worked out when they are asked for.
 
-    def __init__(self, rolling: Rolling) -> None:
+    Parameters
+    ----------
+    rolling
+        The latest images.
+    reference
+        What they are compared with; None leaves the drift out.
+    """
+
+    def __init__(self, rolling: Rolling, reference: Profile | None) -> None:
         self._rolling = rolling
+        self._reference = reference
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the families."""
         values = self._rolling.values()
+        yield from self._drift(values)
         unsure = values.pop("unsure")
         yield GaugeMetricFamily(f"{PREFIX}_rolling_images", "Images the rolling figures are about.", len(unsure))
         if not len(unsure):
@@ -69,14 +88,25 @@ class RollingCollector(Collector):
             median.add_metric([name], float(np.median(numbers)))
         yield median
 
+    def _drift(self, values: dict[str, np.ndarray]) -> Iterator[GaugeMetricFamily]:
+        """Yield the distance of each quantity from the reference; none before there are enough images to tell."""
+        if self._reference is None:
+            return
+        figures = rolling_drift(self._reference, {**values, "unsure": values["unsure"].astype(bool)})
+        for field, meaning in DRIFT_FIGURES.items():
+            family = GaugeMetricFamily(f"{PREFIX}_drift_{field}", meaning, labels=["quantity"])
+            for name, figure in figures.items():
+                family.add_metric([name], float(getattr(figure, field)))
+            yield family
+
 
 class Telemetry:
     """Counters of one service, with a registry of its own so that two services may live in one process."""
 
-    def __init__(self, rolling_images: int) -> None:
+    def __init__(self, rolling_images: int, reference: Profile | None = None) -> None:
         self.registry = CollectorRegistry()
         self.rolling = Rolling(rolling_images)
-        self.registry.register(RollingCollector(self.rolling))
+        self.registry.register(RollingCollector(self.rolling, reference))
         ProcessCollector(registry=self.registry)
         self.requests = Counter(f"{PREFIX}_requests", "Requests answered.", ["path", "status"], registry=self.registry)
         self.seconds = Histogram(

@@ -1,0 +1,270 @@
+"""Have images changed? Kolmogorov-Smirnov and population-stability figures that know how much evidence there is.
+
+Images are not independent: slices of a stack show one cell, cells of a field share stain, light and optics. Counted as
+if they were, two halves of one data set "drift" in nearly every split. So all figures work with an **effective number
+of images**, the real one divided by the design effect (Kish 1965, Survey Sampling; Rao and Scott 1981, JASA 76:221):
+how many times the variance of a share among these images exceeds that among as many independent ones. It is
+estimated for each quantity from the groups themselves, is near the number of fields for brightness and near the number
+of images for what changes within a stack, and fits in one number of a saved reference, which resampling groups would
+not.
+
+NumPy only at import: the service computes rolling figures with it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from evaluation.drift_profile import Profile
+
+BINS = 10
+DIGITS = 5  # significant digits that are compared: more are the rounding of float32, not the image
+HALF_IMAGE = 0.5  # added to each bin, in effective images, so that an empty one has a logarithm
+NORMAL_95 = 1.6448536269514722  # 95 % point of the standard normal distribution
+FEWEST_RECENT = 30  # values below which a rolling figure says nothing
+UNSURE = "unsure"  # the one quantity that is a share and not a distribution
+
+
+@dataclass(frozen=True)
+class DriftFigure:
+    """How far one quantity has moved.
+
+    Attributes
+    ----------
+    psi
+        Population stability index: 0 for equal shares of all bins.
+    psi_chance
+        What it stays below in 95 of 100 samples of this size when nothing has changed.
+    ks
+        Kolmogorov-Smirnov statistic: the largest distance of the two cumulative distributions, 0 to 1; the difference
+        of the shares for ``unsure``.
+    n
+        Known values among the new ones.
+    effective
+        As how many independent values they count.
+    """
+
+    psi: float
+    psi_chance: float
+    ks: float
+    n: int
+    effective: float
+
+
+def rounded(values: ArrayLike) -> np.ndarray:
+    """Values at ``DIGITS`` significant digits, float64: a value and its copy in a saved profile are then equal."""
+    values = np.asarray(values, dtype=np.float64)
+    exponent = np.floor(np.log10(np.abs(values), where=values != 0, out=np.zeros_like(values)))
+    scale = 10.0 ** np.clip(DIGITS - 1 - exponent, -300, 300)
+    return np.round(values * scale) / scale
+
+
+def effective_size(values: np.ndarray, groups: np.ndarray) -> float:
+    """As how many independent images correlated ones count.
+
+    The variance of the cumulative shares at the deciles is estimated between groups (whole groups deviate together)
+    and divided by the variance that independent images would have. Cumulative shares and not shares of bins, because a
+    shift of a whole field moves many neighbouring bins at once: on simulated halves the latter found drift in 40 % of
+    the splits. A design effect below 1 (each stack covers the range evenly) is not used. Few groups estimate a variance
+    badly; as Student's distribution is wider than the normal one, it is raised by ``f / (f - 2)`` for ``f`` degrees of
+    freedom.
+
+    Parameters
+    ----------
+    values
+        ``(n,)`` finite numbers.
+    groups
+        ``(n,)`` label of each image's group.
+
+    Returns
+    -------
+    float
+        Between 1 and n. The number of groups where all values are equal, which say nothing of their correlation; 1 for
+        fewer than four groups.
+    """
+    _, codes = np.unique(groups, return_inverse=True)
+    n, n_groups = len(values), int(codes.max()) + 1
+    if n_groups < 4:
+        return 1.0
+    edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
+    below = values[:, None] <= edges  # (n, edges)
+    share = below.mean(axis=0)
+    independent = (share * (1 - share)).sum() / n
+    if independent == 0:
+        return float(n_groups)
+    totals = np.stack([np.bincount(codes, column) for column in (below - share).T])  # (edges, groups)
+    between = (totals**2).sum() / n**2 * n_groups / (n_groups - 1)
+    freedom = n_groups - 1
+    effect = max(1.0, between / independent * freedom / (freedom - 2))
+    return max(1.0, n / effect)
+
+
+def cumulative(quantiles: ArrayLike, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of a distribution strictly below, and at or below, each point.
+
+    Parameters
+    ----------
+    quantiles
+        Evenly spaced quantiles from the least to the greatest value. Equal neighbours are an atom (many equal values);
+        between different ones the share rises in proportion.
+    points
+        ``(k,)``.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Both ``(k,)``, 0 to 1.
+    """
+    grid = np.asarray(quantiles, dtype=np.float64)
+    steps = len(grid) - 1
+    first, after = (np.searchsorted(grid, points, side=side) for side in ("left", "right"))
+    at = after > first
+    # Between two quantiles; np.interp goes from the last of equal ones to the first of the next.
+    between = np.interp(points, grid, np.arange(len(grid)) / steps)
+    return np.where(at, first / steps, between), np.where(at, (after - 1) / steps, between)
+
+
+def ks_statistic(quantiles: ArrayLike, values: np.ndarray) -> float:
+    """Largest distance between the reference's cumulative distribution and that of ``values`` ``(n,)``."""
+    points, counts = np.unique(values, return_counts=True)
+    after = np.cumsum(counts) / len(values)
+    before = after - counts / len(values)
+    below, at_or_below = cumulative(quantiles, points)
+    return float(max(np.abs(below - before).max(), np.abs(at_or_below - after).max()))
+
+
+def bin_edges(quantiles: ArrayLike) -> np.ndarray:
+    """Inner edges of the bins: the reference's deciles; a repeated one (an atom) becomes a bin of its own.
+
+    A value belongs to the first bin whose upper edge it does not exceed.
+    """
+    grid = np.asarray(quantiles, dtype=np.float64)
+    deciles = grid[np.linspace(0, len(grid) - 1, BINS + 1).astype(int)]
+    values, counts = np.unique(deciles, return_counts=True)
+    atoms = values[counts > 1]
+    return np.unique(np.concatenate([deciles[1:-1], atoms, np.nextafter(atoms, -np.inf)]))
+
+
+def shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Share of ``values`` in each of the ``len(edges) + 1`` bins."""
+    return np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1) / len(values)
+
+
+def reference_shares(quantiles: ArrayLike, edges: np.ndarray) -> np.ndarray:
+    """Share of the reference in each of the ``len(edges) + 1`` bins."""
+    return np.diff(cumulative(quantiles, edges)[1], prepend=0.0, append=1.0)
+
+
+def population_stability(reference: np.ndarray, new: np.ndarray, effective: tuple[float, float]) -> tuple[float, float]:
+    """Population stability index of two sets of shares (Siddiqi 2006, Credit Risk Scorecards): sum (q - p) ln(q / p).
+
+    Parameters
+    ----------
+    reference, new
+        Shares ``(bins,)`` of sum 1. A bin that is empty in both is left out.
+    effective
+        Effective number of images of both. Each bin gets half an effective image more, the usual remedy for empty ones;
+        half a *real* image would let a bin that a few fields happened to miss count as much as a true change.
+
+    Returns
+    -------
+    tuple of float
+        The index, and what it stays below by chance (:func:`psi_by_chance`).
+    """
+    used = (reference > 0) | (new > 0)
+    bins = int(used.sum())
+    p, q = (
+        (share[used] * size + HALF_IMAGE) / (size + HALF_IMAGE * bins)
+        for share, size in zip((reference, new), effective, strict=True)
+    )
+    return float(((q - p) * np.log(q / p)).sum()), psi_by_chance(bins, effective)
+
+
+def psi_by_chance(bins: int, effective: tuple[float, float]) -> float:
+    """What the index stays below with 95 % when nothing has changed.
+
+    It is then about ``1/n + 1/m`` times a chi-square variable of ``bins - 1`` degrees of freedom, so that its mean is
+    ``(bins - 1) (1/n + 1/m)`` (Yurdakul 2018, Statistical properties of the population stability index). The quantile
+    by Wilson and Hilferty (1931, PNAS 17:684), 3 % off at one degree of freedom, 0.3 % at nine.
+    """
+    freedom = max(bins - 1, 1)
+    spread = 2 / (9 * freedom)
+    chi_square = freedom * (1 - spread + NORMAL_95 * np.sqrt(spread)) ** 3
+    return float(chi_square * (1 / effective[0] + 1 / effective[1]))
+
+
+def distribution_figure(quantiles: ArrayLike, values: np.ndarray, effective: tuple[float, float]) -> DriftFigure:
+    """Compare finite ``values`` ``(n,)`` with a reference's quantiles; ``effective`` numbers of both."""
+    values = rounded(values)
+    edges = bin_edges(quantiles)
+    psi, psi_chance = population_stability(reference_shares(quantiles, edges), shares(values, edges), effective)
+    return DriftFigure(psi, psi_chance, ks_statistic(quantiles, values), len(values), effective[1])
+
+
+def share_figure(reference: float, flags: np.ndarray, effective: tuple[float, float]) -> DriftFigure:
+    """Compare how often ``flags`` ``(n,)`` are set with a reference's share; ``effective`` numbers of both."""
+    share = float(np.mean(flags))
+    expected, found = (np.array([1 - part, part]) for part in (reference, share))
+    psi, psi_chance = population_stability(expected, found, effective)
+    return DriftFigure(psi, psi_chance, abs(share - reference), len(flags), effective[1])
+
+
+def rolling_drift(profile: "Profile", recent: Mapping[str, ArrayLike]) -> dict[str, DriftFigure]:
+    """Compare the latest images with a reference, whatever quantities of them were kept.
+
+    Parameters
+    ----------
+    profile
+        The saved reference.
+    recent
+        By quantity: the latest values, ``(n,)`` each; booleans for ``unsure``. NaN is left out.
+
+    Returns
+    -------
+    dict
+        By quantity, in the order given; left out are those that the profile does not know and those of fewer than
+        ``FEWEST_RECENT`` known values. Which of the latest images belong together is not known; their design effect is
+        taken to be the reference's.
+    """
+    figures = {}
+    for name, given in recent.items():
+        values = np.asarray(given, dtype=np.float64)
+        values = values[np.isfinite(values)]
+        reference = profile.reference(name)
+        if reference is None or len(values) < FEWEST_RECENT:
+            continue
+        effective = max(1.0, len(values) * reference.effective / reference.n)
+        figures[name] = reference.figure(values, effective)
+    return figures
+
+
+def ks_p_value(ks: float, effective: tuple[float, float]) -> float:
+    """Probability of a distance of at least ``ks`` when nothing has changed.
+
+    Two-sample Kolmogorov-Smirnov as in ``scipy.stats.ks_2samp`` (Simard and L'Ecuyer 2011, J. Stat. Softw. 39:11), with
+    effective numbers of images.
+    """
+    from scipy.stats import kstwo
+
+    size = effective[0] * effective[1] / (effective[0] + effective[1])
+    return float(kstwo.sf(ks, max(1, round(size))))
+
+
+def share_p_value(reference: float, new: float, effective: tuple[float, float]) -> float:
+    """Fisher's exact test of two shares, on effective counts rounded to whole images."""
+    from scipy.stats import fisher_exact
+
+    totals = [max(1, round(size)) for size in effective]
+    counts = [round(share * total) for share, total in zip((reference, new), totals, strict=True)]
+    return float(fisher_exact([counts, [total - count for total, count in zip(totals, counts, strict=True)]]).pvalue)
+
+
+def adjusted(p_values: Sequence[float]) -> np.ndarray:
+    """Benjamini and Hochberg's (1995, J. R. Stat. Soc. B 57:289) p-values: below 0.05, 5 % of such finds are false."""
+    from scipy.stats import false_discovery_control
+
+    return false_discovery_control(np.asarray(p_values, dtype=np.float64))

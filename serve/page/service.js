@@ -1,0 +1,107 @@
+/** The service as the page sees it: requests with progress and cancel, errors as sentences, the access token. */
+
+const TOKEN = "focus-picker-token"; // of this tab only, gone when it is closed
+
+/** Why the service gave no answer: its HTTP status (0 where there was none) and a sentence. */
+export class ServiceError extends Error {
+  constructor(status, sentence) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+/** Keep the token for the requests of this tab. */
+export function keepToken(token) {
+  sessionStorage.setItem(TOKEN, token);
+}
+
+/** Tell whether a token was given in this tab. */
+export function hasToken() {
+  return Boolean(sessionStorage.getItem(TOKEN));
+}
+
+/**
+ * Ask for the best plane.
+ *
+ * @param {{name: string, files: File[]}} stack
+ * @param {{zStep: number|null, thumbnails: number, signal: AbortSignal, onSent: (share: number) => void}} options
+ *   thumbnails: side of the previews in pixels; onSent gets the share of the upload that has been sent
+ * @returns {Promise<object>} the answer; rejected with an AbortError when it is cancelled
+ */
+export function pickFocus(stack, { zStep, thumbnails, signal, onSent }) {
+  const query = new URLSearchParams({ name: stack.name, thumbnails: String(thumbnails) });
+  if (zStep !== null) query.set("z_step_um", String(zStep));
+  const body = new FormData();
+  // With its name: without it, a browser sends the path inside the chosen folder.
+  for (const file of stack.files) body.append("files", file, file.name);
+  return send("POST", `/pick-focus?${query}`, { body, signal, onSent });
+}
+
+/** State of the service and its model. */
+export function health() {
+  return send("GET", "/health", {});
+}
+
+/** The slices of the example that comes with the page, as files. */
+export async function exampleFiles(signal) {
+  const names = Array.from({ length: 11 }, (_, index) => `${index}.jpg`);
+  return Promise.all(
+    names.map(async (name) => {
+      const response = await fetch(`/static/example/${name}`, { signal }).catch(() => null);
+      if (!response?.ok) throw new ServiceError(response?.status ?? 0, "The example could not be loaded.");
+      return new File([await response.blob()], name, { type: "image/jpeg" });
+    }),
+  );
+}
+
+// XMLHttpRequest, because fetch does not tell how much of a body has been sent.
+function send(method, url, { body = null, signal, onSent }) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    let sentWhole = body === null;
+    request.open(method, url);
+    const token = sessionStorage.getItem(TOKEN);
+    if (token) request.setRequestHeader("Authorization", `Bearer ${token}`);
+    request.upload.addEventListener("progress", (event) => onSent?.(event.loaded / event.total));
+    request.upload.addEventListener("load", () => {
+      sentWhole = true;
+      onSent?.(1);
+    });
+    request.addEventListener("error", () => reject(new ServiceError(0, noAnswer(sentWhole))));
+    request.addEventListener("load", () => settle(request, resolve, reject));
+    request.addEventListener("abort", () => reject(new DOMException("Cancelled.", "AbortError")));
+    signal?.addEventListener("abort", () => request.abort());
+    request.send(body);
+  });
+}
+
+function settle(request, resolve, reject) {
+  const content = parsed(request.responseText);
+  if (request.status === 200 && content !== null) resolve(content);
+  else reject(new ServiceError(request.status, detailOf(content) || unexplained(request.status)));
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** The service's sentence; a framework's list of faults is joined to one. */
+function detailOf(content) {
+  const detail = content?.detail;
+  if (Array.isArray(detail)) return detail.map((fault) => fault?.msg ?? "").filter(Boolean).join("; ");
+  return typeof detail === "string" ? detail : "";
+}
+
+function unexplained(status) {
+  return `The service answered with status ${status} and no explanation.`;
+}
+
+function noAnswer(sentWhole) {
+  return sentWhole
+    ? "The service cannot be reached: check that it is running, and try again."
+    : "The connection broke while the files were sent: the service has stopped, or the stack is too large for it.";
+}

@@ -1,0 +1,138 @@
+/** What people read: statuses in plain words, numbers as text. Everything here is a pure function. */
+
+/** Every status of a pick: a short word, a tone that chooses its colour, and what it means. */
+export const STATUSES = {
+  ok: {
+    word: "Clear answer",
+    tone: "good",
+    meaning: "The stack has one clear peak of sharpness, away from its ends.",
+  },
+  edge: {
+    word: "At the edge",
+    tone: "warn",
+    meaning: "The best slice is the first or the last one, so the true focus may lie outside this stack.",
+  },
+  flat: {
+    word: "Nothing to focus on",
+    tone: "none",
+    meaning: "The slices do not differ in sharpness beyond noise, so no plane can be called the best.",
+  },
+  ambiguous: {
+    word: "Two candidates",
+    tone: "warn",
+    meaning: "Two planes far apart are both sharp. The position shown is the likelier of the two.",
+  },
+  disagree: {
+    word: "Contradiction",
+    tone: "warn",
+    meaning:
+      "The model’s scores and the sharpness point to different planes. The position shown is by sharpness alone.",
+  },
+  unreadable: {
+    word: "Unreadable",
+    tone: "none",
+    meaning: "No slice of this stack could be read as an image.",
+  },
+};
+
+const SIGMA_OF_90 = 1.645;
+
+/** Tell whether a value of an answer is known; what is not known comes as null. */
+export function isKnown(value) {
+  return typeof value === "number" && Number.isFinite(value);
+}
+
+/** Status of an answer in words; a status of a newer service is shown as it is. */
+export function statusOf(answer) {
+  return STATUSES[answer.status] ?? { word: String(answer.status), tone: "warn", meaning: "" };
+}
+
+/** A number with a fixed number of decimals and a true minus sign; "–" where it is not known. */
+export function fixed(value, decimals) {
+  if (!isKnown(value)) return "–";
+  const text = Math.abs(value).toFixed(decimals);
+  return value < 0 && Number(text) !== 0 ? `−${text}` : text;
+}
+
+/** A signed score: two decimals, always with its sign, "0.00" without one. */
+export function scoreText(score) {
+  const text = fixed(score, 2);
+  return isKnown(score) && score > 0 && text !== "0.00" ? `+${text}` : text;
+}
+
+/** Which way the lens is off, by the sign of a score. */
+export function scoreMeaning(score) {
+  const text = scoreText(score);
+  if (text === "–") return "no score";
+  if (text === "0.00") return "in focus";
+  return text.startsWith("+") ? "lens too far" : "lens too close";
+}
+
+/** Sharpness to three significant digits, large ones in full. */
+export function sharpnessText(sharpness) {
+  if (!isKnown(sharpness)) return "–";
+  return Math.abs(sharpness) < 1000 ? sharpness.toPrecision(3) : sharpness.toFixed(0);
+}
+
+/** Position with its standard error, "5.43 ± 0.12", in the unit of both. */
+export function withError(position, error) {
+  return isKnown(error) ? `${fixed(position, 2)} ± ${fixed(error, 2)}` : fixed(position, 2);
+}
+
+/** Position in micrometres from the first slice; its error only where the step is known for certain. */
+export function micrometres(answer, zStep) {
+  const error = isKnown(answer.standard_error) && isKnown(zStep) ? answer.standard_error * zStep : null;
+  return `${withError(answer.best_z_um, error)} µm`;
+}
+
+/** The 90 % interval of the position in slices. */
+export function intervalText(answer) {
+  const half = SIGMA_OF_90 * answer.standard_error;
+  return `${fixed(answer.best_position - half, 2)} to ${fixed(answer.best_position + half, 2)}`;
+}
+
+/** The answer as one sentence for screen readers. */
+export function spoken(answer) {
+  const { word } = statusOf(answer);
+  if (!isKnown(answer.best_position)) return `${answer.stack}: no best plane. ${word}.`;
+  const error = isKnown(answer.standard_error) ? `, plus or minus ${fixed(answer.standard_error, 2)}` : "";
+  return `${answer.stack}: best plane ${fixed(answer.best_position, 2)}${error}, file ${answer.best_file}. ${word}.`;
+}
+
+/** A clause of the service as a sentence: first letter large, a full stop at its end. */
+export function sentence(clause) {
+  const text = String(clause ?? "").trim();
+  if (!text) return "";
+  return text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+}
+
+/** Why the best plane is not where the sharpness curve peaks; empty where it is, or for another reason. */
+export function offsetNote(answer) {
+  const { fit } = answer;
+  if (!fit || answer.status !== "ok" || answer.method !== "fused" || !isKnown(answer.best_position)) return "";
+  const highest = fit.sharpness.indexOf(Math.max(...fit.sharpness));
+  const peak = fit.position[highest];
+  const whole = highest > 0 && highest < fit.sharpness.length - 1; // else the peak is beyond what is drawn
+  if (!whole || Math.abs(peak - answer.best_position) < 0.2) return "";
+  return (
+    `The curve peaks at ${fixed(peak, 2)}. The best plane lies at ${fixed(answer.best_position, 2)} because it also ` +
+    "counts the signed scores, and the offset of the sharpest plane that was measured on stacks of known focus."
+  );
+}
+
+/** The end of a long file name, where the number of the slice is. */
+export function shortName(name, most = 10) {
+  const letters = [...name];
+  return letters.length > most ? `…${letters.slice(1 - most).join("")}` : name;
+}
+
+/** Bytes for people. */
+export function sizeText(bytes) {
+  if (bytes < 1e6) return `${Math.max(1, Math.round(bytes / 1e3))} kB`;
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+/** "1 slice", "11 slices". */
+export function count(number, noun) {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
