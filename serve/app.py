@@ -22,7 +22,7 @@ from evaluation.drift_profile import Profile, read_profile
 from serve.answers import BatchAnswer, Health, PickAnswer, ScoreAnswer
 from serve.engine import Engine, Picked, Scored
 from serve.guard import Guard
-from serve.refusals import Refusal, install_handlers, responses
+from serve.refusals import CLOSE, Refusal, install_handlers, responses
 from serve.settings import Settings
 from serve.telemetry import Telemetry
 from serve.uploads import BODY, Intake, images_of, stack_of
@@ -142,7 +142,7 @@ def _token_check(settings: Settings) -> Callable[..., None]:
             return
         if given is None or not secrets.compare_digest(given.credentials.encode(), wanted):
             raise Refusal(
-                401, "Send the service's token as 'Authorization: Bearer ...'.", {"WWW-Authenticate": "Bearer"}
+                401, "Send the service's token as 'Authorization: Bearer ...'.", {"WWW-Authenticate": "Bearer", **CLOSE}
             )
 
     return check

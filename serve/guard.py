@@ -4,7 +4,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.refusals import answer
+from serve.refusals import CLOSE, answer
 from serve.telemetry import Telemetry
 
 ALWAYS_ANSWERED = ("/health", "/metrics")
@@ -56,7 +56,7 @@ class Guard:
         self.telemetry.in_flight.set(self._in_flight)
         try:
             if self._in_flight > self.max_in_flight and scope["path"] not in ALWAYS_ANSWERED:
-                busy = answer(503, "Too many requests at once: try again in a moment.", {"Retry-After": "1"})
+                busy = answer(503, "Too many requests at once: try again in a moment.", {"Retry-After": "1", **CLOSE})
                 await busy(scope, receive, send_noting)
             else:
                 await self.app(scope, receive, send_noting)

@@ -10,6 +10,9 @@ from pydantic import BaseModel, Field
 
 from dataset.errors import InputError
 
+CLOSE = {"Connection": "close"}
+"""Header of a refusal that comes before the body is read: the rest of the body is then not received."""
+
 
 class Refusal(HTTPException):
     """An answer other than 200: the status, and a sentence that says what, where and how to fix it."""

@@ -14,7 +14,7 @@ from dataset.images import SIGNATURES, check_size, image_format, image_size
 from dataset.memory import MemoryFile
 from dataset.stacks import TIFF_SUFFIXES, Stack, memory_stack
 from serve.archives import is_zip, zip_images
-from serve.refusals import Refusal
+from serve.refusals import CLOSE, Refusal
 from serve.settings import Settings
 
 FIELDS = ("files", "file")
@@ -76,9 +76,11 @@ class Intake:
                 received += len(chunk)
                 self.buffered += len(chunk)
                 if received > limit:
-                    raise Refusal(413, f"The body is larger than {limit} bytes: send fewer or smaller images.")
+                    raise Refusal(413, f"The body is larger than {limit} bytes: send fewer or smaller images.", CLOSE)
                 if self.buffered > budget:
-                    raise Refusal(503, "Too many bytes are being received: try again later.", {"Retry-After": "1"})
+                    raise Refusal(
+                        503, "Too many bytes are being received: try again later.", {"Retry-After": "1", **CLOSE}
+                    )
                 yield chunk
 
         try:
@@ -94,7 +96,7 @@ class Intake:
         except TimeoutError:
             seconds = self.settings.body_seconds
             raise Refusal(
-                408, f"The body did not arrive within {seconds:g} s: send it faster, or less.", {"Connection": "close"}
+                408, f"The body did not arrive within {seconds:g} s: send it faster, or less.", CLOSE
             ) from None
         except ClientDisconnect:
             raise Refusal(400, "The connection was closed before the body was complete: send it again.") from None
@@ -246,5 +248,5 @@ def _check_announced(request: Request, limit: int) -> None:
         raise Refusal(
             413,
             f"The body has {announced} bytes, more than the limit of {limit}: send fewer or smaller images.",
-            {"Connection": "close"},
+            CLOSE,
         )

@@ -6,9 +6,9 @@ from stack_inference import status
 from stack_inference.curves import CURVES
 from stack_inference.decide import DEFAULT_METHOD
 from stack_inference.evidence import SHARPNESS_FIT
-from stack_inference.pick import Pick
+from stack_inference.pick import Pick, index_at
 
-SHOWN = 1.3  # slices on each side of the best plane, about what the fit has seen
+SHOWN = 1.3  # slices beyond best plane and peak, about what the fit has seen
 SAMPLES = 60
 
 
@@ -25,7 +25,7 @@ def fitted_sharpness(pick: Pick, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     Returns
     -------
     tuple or None
-        Places in slices from 0 about the best plane and the curve's values there, ``(SAMPLES,)`` each; None where the
+        Places in slices from 0 about best plane and peak, and the curve's values there, ``(SAMPLES,)`` each; None where the
         pick is not ``ok``, where its method fitted scores and not sharpness, and where the fit gives no curve.
     """
     scored = any(np.isfinite(part.score) for part in pick.slices)
@@ -33,9 +33,12 @@ def fitted_sharpness(pick: Pick, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     if pick.status != status.OK or not by_sharpness:
         return None
     fit = CURVES[SHARPNESS_FIT if pick.method == DEFAULT_METHOD else pick.method]
-    curve = fit(z, np.array([part.sharpness for part in pick.slices])).curve
+    found = fit(z, np.array([part.sharpness for part in pick.slices]))
+    curve = found.curve
     if curve is None:
         return None
-    first, last = max(0.0, pick.best_position - SHOWN), min(pick.n_slices - 1.0, pick.best_position + SHOWN)
+    # The best plane may lie beside the curve's peak: signed scores have a say, and what looks sharpest is offset.
+    ends = sorted((pick.best_position, index_at(z, found.position)[0]))
+    first, last = max(0.0, ends[0] - SHOWN), min(pick.n_slices - 1.0, ends[1] + SHOWN)
     place = np.linspace(first, last, SAMPLES)
     return place, curve(np.interp(place, np.arange(len(z)), z))
