@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 2
 setup: .venv/.installed
 
 # uv installs in a tenth of pip's time; compiled bytecode makes the first start as fast as the later ones.
-.venv/.installed: requirements.txt requirements-train.txt requirements-dev.txt
+.venv/.installed: $(wildcard requirements*.txt)
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	$(PY) -m uv pip install --quiet --compile-bytecode --python $(PY) -r requirements-dev.txt

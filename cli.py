@@ -28,6 +28,9 @@ Model = Annotated[
     typer.Option(help="focus_model.tflite, baseline.txt or a run's folder.", show_default="the shipped model"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+Track = Annotated[
+    bool, typer.Option("--track", help="Log the run to MLflow (requirements-track.txt, docs/tracking.md).")
+]
 
 
 @app.command(
@@ -96,14 +99,18 @@ def baseline(
     output: Annotated[Path, typer.Option(metavar="RUN", help="Run folder to write.")],
     seed: Seed = 0,
     jobs: Jobs = 2,
+    track: Track = False,
 ) -> None:
     """Train and test the baseline: handcrafted focus measures and cues into LightGBM."""
     from evaluation.baseline_run import run_baseline
     from evaluation.summary import summarise
+    from evaluation.tracking import tracked
 
-    metrics = run_baseline(dataset, output, seed=seed, jobs=jobs)
-    print(summarise(metrics))
-    print(f"run folder: {output}")
+    with tracked("baseline", output, track, dataset=dataset, seed=seed, jobs=jobs) as tracker:
+        metrics = run_baseline(dataset, output, seed=seed, jobs=jobs)
+        print(summarise(metrics))
+        print(f"run folder: {output}")
+        tracker.log_run(output)
 
 
 @app.command(
@@ -126,6 +133,7 @@ def train_cnn(
     onnx: Annotated[bool, typer.Option("--onnx", help="Also export ONNX (requirements-onnx.txt).")] = False,
     seed: Seed = 0,
     jobs: Jobs = 2,
+    track: Track = False,
 ) -> None:
     """Train the CNN: teacher on image and features, distilled into the student that ships as focus_model.tflite."""
     from deep.quiet import quiet_stderr
@@ -134,23 +142,23 @@ def train_cnn(
     with quiet_stderr():  # TensorFlow greets from C++ before its log level counts
         from evaluation.cnn_run import run_cnn
     from evaluation.summary import summarise, summarise_epoch
+    from evaluation.tracking import finished_epochs, tracked
     from models import DEFAULT_WEIGHTS
 
     start = {"default": DEFAULT_WEIGHTS, "none": None}.get(init, init)
-    metrics = run_cnn(
-        dataset,
-        output,
-        preset=preset,
-        init=start,
-        resume=resume,
-        controls=controls,
-        onnx=onnx,
-        seed=seed,
-        jobs=jobs,
-        report=lambda network, row: print(summarise_epoch(network, row), file=sys.stderr, flush=True),
-    )
-    print(summarise(metrics))
-    print(f"run folder: {output}")
+    settings = {"resume": resume, "controls": controls, "onnx": onnx, "seed": seed, "jobs": jobs}
+    with tracked("train-cnn", output, track, dataset=dataset, preset=preset, init=init, **settings) as tracker:
+        if resume:
+            tracker.log_epochs(finished_epochs(output))
+
+        def report(network: str, row: dict[str, float]) -> None:
+            print(summarise_epoch(network, row), file=sys.stderr, flush=True)
+            tracker.log_epochs([(network, row)])
+
+        metrics = run_cnn(dataset, output, preset=preset, init=start, report=report, **settings)
+        print(summarise(metrics))
+        print(f"run folder: {output}")
+        tracker.log_run(output)
 
 
 @app.command(epilog="Example: `cli.py score crops/ --model results/runs/baseline --output predictions.csv`")
@@ -214,13 +222,13 @@ def pick_focus(
     from models import DEFAULT_MODEL
     from stack_inference.batch import pick_many, write_picks
     from stack_inference.calibration import UNCALIBRATED, load_calibration
-    from stack_inference.decide import DEFAULT_METHOD, NEEDS_SCORES
+    from stack_inference.decide import uses_scores
     from stack_inference.plot import picked_sheet, plot_picks
     from stack_inference.scorers import load_scorer
 
     found = [stack for path in stacks for stack in find_stacks(path)]
     # A named curve fit without a model means the sharpness curve; only what uses scores takes the shipped model.
-    if model is None and (method or DEFAULT_METHOD) in {DEFAULT_METHOD, *NEEDS_SCORES}:
+    if model is None and uses_scores(method):
         model = DEFAULT_MODEL
     picks = []
     for pick in pick_many(
@@ -248,6 +256,7 @@ def compare(
         list[Path] | None, typer.Argument(metavar="[RUN...]", help="Run folders; all below results/runs if none given.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for compare.md, .csv and .png.")] = Path("results"),
+    track: Track = False,
 ) -> None:
     """Put runs side by side: errors, sign accuracy, coverage, and whether they differ.
 
@@ -255,12 +264,71 @@ def compare(
     """
     from evaluation.compare import compare_runs, to_markdown
     from evaluation.runs import find_runs
+    from evaluation.tracking import tracked
 
     # The report lies beside the results folder; a comparison written elsewhere leaves it alone.
     report = output.parent / "report.md"
-    comparison = compare_runs(runs or find_runs("results/runs"), output, report if report.is_file() else None)
-    print(to_markdown(comparison))
-    print(f"written: {output / 'compare.md'}, compare.csv and compare.png")
+    compared = runs or find_runs("results/runs")
+    with tracked("compare", output, track, runs=compared) as tracker:
+        comparison = compare_runs(compared, output, report if report.is_file() else None)
+        print(to_markdown(comparison))
+        print(f"written: {output / 'compare.md'}, compare.csv and compare.png")
+        tracker.log_comparison(comparison, compared, output)
+
+
+@app.command(
+    epilog="Examples: `cli.py drift last_month today --plot drift.png` · "
+    "`cli.py drift my_data --save-profile reference.json` · `cli.py drift reference.json today --output drift.csv`"
+)
+def drift(
+    reference: Annotated[
+        Path, typer.Argument(metavar="REFERENCE", help="Data set, folder of images or stacks, or a saved profile.")
+    ],
+    new: Annotated[
+        Path | None,
+        typer.Argument(metavar="NEW", help="Data set or folder; may be left out with --save-profile."),
+    ] = None,
+    model: Model = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write one row a quantity here (CSV).", show_default=False)
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture here (.png).", show_default=False)] = None,
+    save_profile: Annotated[
+        Path | None,
+        typer.Option(help="Write the reference as JSON, for later and for the service.", show_default=False),
+    ] = None,
+    group_by: Annotated[
+        str, typer.Option(help="What counts as one piece of evidence: auto, folder or image; see docs/drift.md.")
+    ] = "auto",
+    as_json: AsJson = False,
+    jobs: Jobs = 2,
+) -> None:
+    """Tell whether new images differ from a reference, in what, and what that usually means.
+
+    The exit code is 0 whether they drift or not.
+    """
+    from evaluation.drift_plot import plot_drift
+    from evaluation.drift_run import read_reference, run_drift
+    from models import DEFAULT_MODEL
+
+    options: dict = {"model": model or DEFAULT_MODEL, "group_by": group_by, "jobs": jobs}
+    if new is None and save_profile is None:
+        raise InputError("drift compares REFERENCE with NEW; give both, or REFERENCE with --save-profile")
+    if new is None:
+        profile, problems = read_reference(reference, **options)
+    else:
+        comparison = run_drift(reference, new, **options)
+        profile, problems = comparison.profile, comparison.problems
+        print(json.dumps(comparison.as_json()) if as_json else comparison.as_text())
+        if output is not None:
+            comparison.write_table(output)
+        if plot is not None:
+            plot_drift(comparison, plot)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if save_profile is not None:
+        profile.write(save_profile)
+        print(f"{save_profile}: profile of {profile.n_images} images in {profile.n_groups} groups", file=sys.stderr)
 
 
 @app.command(epilog="Example: `cli.py package results/runs/cnn --name focus_picker --output submission.zip`")
@@ -274,6 +342,33 @@ def package(
 
     names = package_run(run, name, output)
     print(f"{output}: {len(names)} files, {output.stat().st_size / 1e6:.1f} MB; the unpacked model scored its sample")
+
+
+@app.command(epilog="Examples: `cli.py serve` · `cli.py serve --port 9000 --model results/runs/cnn`")
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    model: Model = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Profile of `drift --save-profile`: /metrics then tells drift from it.")
+    ] = None,
+) -> None:
+    """Serve scores and picks over HTTP, with a page to drop a stack on; stops on Ctrl-C.
+
+    Limits and the bearer token are set by environment variables; see docs/serve.md.
+    """
+    try:
+        from serve.server import run
+        from serve.settings import load_settings
+    except ModuleNotFoundError as error:
+        raise InputError(f"serve needs {error.name}; pip install -r requirements-serve.txt") from None
+
+    run(
+        load_settings(model=model, reference=reference),
+        host,
+        port,
+        announce=lambda address: print(f"{address} (Ctrl-C stops)", flush=True),
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

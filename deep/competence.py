@@ -59,9 +59,11 @@ def learn_competence(windows: np.ndarray, spread: np.ndarray) -> Competence:
     )
 
 
-def outside_competence(windows: np.ndarray, spread: np.ndarray, competence: Competence) -> np.ndarray:
-    """Which images ``(N,)`` are unlike anything seen: too flat, dark, bright, grey, saturated, or too undecided."""
-    properties = image_properties(windows)
+def outside_competence(properties: dict[str, np.ndarray], spread: np.ndarray, competence: Competence) -> np.ndarray:
+    """Which images ``(N,)`` are unlike anything seen: too flat, dark, bright, grey, saturated, or too undecided.
+
+    ``properties`` are those of ``image_properties``, ``spread`` is what the student gives.
+    """
     strange = (properties["saturated"] > competence.saturated) | (spread > competence.spread)
     for name in ("contrast", "brightness", "chroma"):
         low, high = getattr(competence, name)

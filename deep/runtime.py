@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deep.bins import ScoreBins
-from deep.competence import outside_competence
+from deep.competence import PROPERTIES, image_properties, outside_competence
 from deep.intervals import conformal_interval
 from deep.quiet import quiet_stderr
 from deep.sidecar import ModelFile, read_model_file
@@ -77,23 +77,26 @@ class FocusModel:
         -------
         dict
             ``score``, ``lower``, ``upper`` (90 % interval, score units) and ``status`` (see ``features.decision``; an
-            image unlike anything seen in training is ``unsure`` whatever its score), each ``(N,)``.
+            image unlike anything seen in training is ``unsure`` whatever its score), and the properties that this was
+            told by, ``PROPERTIES`` of ``deep.competence``; each ``(N,)``.
         """
         if not images:
-            return {name: np.empty(0) for name in JUDGED}
+            return {name: np.empty(0) for name in (*JUDGED, *PROPERTIES)}
         windows = self._windows(images)
         outputs = self.predict(windows)
         lower, upper = self.interval(outputs["distribution"])
         status = decide(outputs["score"], lower, upper, self.sidecar.score_per_slice)
-        strange = outside_competence(windows, outputs["spread"], self.sidecar.competence)
-        score = outputs["score"].astype(float)
-        return dict(zip(JUDGED, (score, lower, upper, np.where(strange, "unsure", status)), strict=True))
+        properties = image_properties(windows)
+        strange = outside_competence(properties, outputs["spread"], self.sidecar.competence)
+        judged = (outputs["score"].astype(float), lower, upper, np.where(strange, "unsure", status))
+        return dict(zip(JUDGED, judged, strict=True)) | properties
 
     def score_images(self, images: Sequence[np.ndarray]) -> "pd.DataFrame":
         """Return what ``judge`` finds as a table, one row an image."""
         import pandas as pd  # a table is for training and reports; an instrument scores without it
 
-        return pd.DataFrame(self.judge(images))
+        judged = self.judge(images)
+        return pd.DataFrame({name: judged[name] for name in JUDGED})
 
     def _windows(self, images: Sequence[np.ndarray]) -> np.ndarray:
         return np.stack([native_window(image, self.sidecar.window_px) for image in images])

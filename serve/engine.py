@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from dataset.errors import InputError
 from dataset.images import read_image
 from dataset.memory import MemoryFile
 from dataset.stacks import Stack
-from deep.competence import image_properties
+from deep.competence import PROPERTIES, image_properties
 from deep.window import native_window
 from stack_inference.calibration import load_calibration
 from stack_inference.decide import uses_scores
@@ -25,7 +25,7 @@ from stack_inference.moves import Move, move_from_row
 from stack_inference.pick import Pick, pick_focus
 from stack_inference.scorers import find_model, load_scorer
 from stack_inference.scoring import Scorer, judge, positions
-from stack_inference.single_image import ImageScore, score_image, unreadable
+from stack_inference.single_image import ImageScore, row_of, unreadable
 from stack_inference.thumbnails import thumbnails
 
 THUMBNAIL_QUALITY = 85
@@ -93,9 +93,10 @@ class Engine:
         """Score one image; raises InputError where it cannot be read."""
         image = read_image(file, max_pixels)
         with self._scorer() as scorer:
-            row = score_image(file.name, image, scorer)
+            judged = judge(scorer, [image])
+            row = row_of(file.name, judged)
             move = move_from_row(row, scorer, z_step_um)
-        return Scored(row, move, properties_of(image))
+        return Scored(row, move, properties_of(image, judged))
 
     def score_batch(
         self, files: Sequence[MemoryFile], max_pixels: int, z_step_um: float | None, go_on: Callable[[], None]
@@ -131,10 +132,11 @@ class Engine:
         return Picked(pick, fit, [None if picture is None else as_data_url(picture) for picture in pictures])
 
 
-def properties_of(image: np.ndarray) -> dict[str, float]:
-    """Contrast, brightness and chroma of an image's native window; the model's guard judges by the same."""
-    properties = image_properties(native_window(image)[np.newaxis])
-    return {name: float(properties[name][0]) for name in ("contrast", "brightness", "chroma")}
+def properties_of(image: np.ndarray, judged: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Contrast, brightness and chroma of an image's native window, as the model's guard saw them if it has one."""
+    if not set(PROPERTIES) <= set(judged):
+        judged = image_properties(native_window(image)[np.newaxis])
+    return {name: float(judged[name][0]) for name in PROPERTIES}
 
 
 def as_data_url(picture: np.ndarray) -> str:

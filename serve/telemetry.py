@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from deep.competence import PROPERTIES
 from evaluation.drift import rolling_drift
 from evaluation.drift_profile import Profile
 from serve.engine import Picked, Scored
@@ -37,7 +38,7 @@ class Rolling:
         Number of images.
     """
 
-    QUANTITIES = ("score", "interval_width", "contrast", "brightness", "chroma", "unsure")
+    QUANTITIES = ("score", "interval_width", *PROPERTIES, "unsure")
 
     def __init__(self, length: int) -> None:
         self._rows: deque[tuple[float, ...]] = deque(maxlen=length)
@@ -47,9 +48,8 @@ class Rolling:
         row = scored.row
         if row.focus_score is None or row.lower is None or row.upper is None:
             return
-        seen = scored.properties
-        width, unsure = row.upper - row.lower, float(row.status == "unsure")
-        self._rows.append((row.focus_score, width, seen["contrast"], seen["brightness"], seen["chroma"], unsure))
+        seen = [scored.properties[name] for name in PROPERTIES]
+        self._rows.append((row.focus_score, row.upper - row.lower, *seen, float(row.status == "unsure")))
 
     def values(self) -> dict[str, np.ndarray]:
         """Return the values of each quantity, oldest first; empty arrays before the first image."""

@@ -25,8 +25,8 @@ def fitted_sharpness(pick: Pick, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     Returns
     -------
     tuple or None
-        Places in slices from 0 about best plane and peak, and the curve's values there, ``(SAMPLES,)`` each; None where the
-        pick is not ``ok``, where its method fitted scores and not sharpness, and where the fit gives no curve.
+        Places in slices from 0 about best plane and peak, and the curve's values there, ``(SAMPLES,)`` each; None
+        where the pick is not ``ok``, where its method fitted scores and not sharpness, and where there is no curve.
     """
     scored = any(np.isfinite(part.score) for part in pick.slices)
     by_sharpness = pick.method == DEFAULT_METHOD or (pick.method in CURVES and not scored)

@@ -1,6 +1,6 @@
 """Scores of single images: files in, one row each out, one bad file never stops the others."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +103,11 @@ def _score_batch(batch: Sequence[Path], scorer: Scorer) -> list[ImageScore]:
 
 def score_image(name: str, image: np.ndarray, scorer: Scorer) -> ImageScore:
     """Row of one image as ``dataset.images.read_image`` gives it; raises InputError where the scorer refuses it."""
-    judged = judge(scorer, [image])
+    return row_of(name, judge(scorer, [image]))
+
+
+def row_of(name: str, judged: Mapping[str, np.ndarray]) -> ImageScore:
+    """Row of the first image of what ``scoring.judge`` found."""
     score, lower, upper = (float(judged[key][0]) for key in ("score", "lower", "upper"))
     return ImageScore(name, score, lower, upper, str(judged["status"][0]))
 

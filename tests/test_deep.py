@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dataset.errors import InputError
 from deep.bins import DEFAULT_BINS, ScoreBins
-from deep.competence import learn_competence, outside_competence
+from deep.competence import image_properties, learn_competence, outside_competence
 from deep.intervals import conformal_interval, learn_widening
 from deep.window import native_window
 
@@ -349,9 +349,11 @@ def test_blank_dark_saturated_and_grey_images_are_outside_of_what_was_seen():
     competence = learn_competence(seen, np.full(20, 0.1))
     grey = np.repeat(seen[0][..., :1], 3, axis=-1)
     blank, black, white = (np.full_like(grey, level) for level in (128, 0, 255))
-    flagged = outside_competence(np.stack([blank, black, white, grey, seen[0]]), np.full(5, 0.1), competence)
+    flagged = outside_competence(
+        image_properties(np.stack([blank, black, white, grey, seen[0]])), np.full(5, 0.1), competence
+    )
     assert flagged.tolist() == [True, True, True, True, False]
-    assert outside_competence(seen, np.full(20, 0.5), competence).all()
+    assert outside_competence(image_properties(seen), np.full(20, 0.5), competence).all()
 
 
 # Training

@@ -19,6 +19,7 @@ from models import DEFAULT_MODEL
 from serve import answers
 from serve.app import create_app
 from serve.settings import Settings, load_settings
+from serve.telemetry import Rolling
 from stack_inference.scorers import load_scorer
 from stack_inference.single_image import score_files
 from tests.made_cells import made_cell, save_image
@@ -373,7 +374,7 @@ def test_metrics_tell_drift_from_a_reference(tmp_path, capsys):
         before = _figures(watched.get("/metrics").text, "psi")
         watched.post("/score-batch", files=form(dark))
         after = _figures(watched.get("/metrics").text, "psi")
-    assert set(before) == {"score", "interval_width", "contrast", "brightness", "chroma", "unsure"}
+    assert set(before) == set(Rolling.QUANTITIES)
     assert before["brightness"] < 0.05 < 0.5 < after["brightness"]
 
 
