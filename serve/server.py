@@ -1,5 +1,6 @@
 """Runs the service on a socket of its own until it is told to stop."""
 
+import contextlib
 import ipaddress
 import socket
 import sys
@@ -49,7 +50,9 @@ def run(settings: Settings, host: str, port: int, announce: Callable[[str], None
         )
         shown = f"[{host}]" if ":" in host else host
         announce(f"http://{shown}:{listener.getsockname()[1]}")
-        uvicorn.Server(config).run(sockets=[listener])
+        # uvicorn finishes what is in flight and then raises the signal again; Ctrl-C is how a service is meant to end.
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -57,9 +60,8 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise InputError(
-            f"cannot listen on {host}, port {port} ({error.strerror}); give another --host or --port"
-        ) from None
+        reason = str(error.strerror).split(" (")[0]  # create_server adds the address, which is said here anyway
+        raise InputError(f"cannot listen on {host}, port {port} ({reason}); give another --host or --port") from None
     except OverflowError:
         raise InputError(f"port {port} does not exist; give one from 0 to 65535") from None
 

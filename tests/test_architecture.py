@@ -17,10 +17,11 @@ ALLOWED = {
     "stack_inference": {"deep", "features", "dataset"},
     "hybrid": {"deep", "features", "dataset"},
     "evaluation": {"stack_inference", "hybrid", "deep", "features", "dataset"},
+    "serve": {"evaluation", "stack_inference", "deep", "features", "dataset", "models"},
 }
 HEAVY = {"tensorflow", "keras"}
-LIGHT = ("dataset", "features", "stack_inference")
-OURS = {*ALLOWED, "cli", "benchmarks", "models", "serve"}
+LIGHT = ("dataset", "features", "stack_inference", "serve")
+OURS = {*ALLOWED, "cli", "benchmarks", "container", "models"}
 
 
 def imported(file: Path) -> set[str]:
@@ -58,9 +59,10 @@ def test_no_pickle_anywhere():
         ("import cli", {"pandas", "lightgbm", "cv2", "matplotlib", "sklearn"}),
         ("import stack_inference.pick, stack_inference.scoring", {"matplotlib", "lightgbm", "tensorflow", "pandas"}),
         ("import deep.runtime", {"tensorflow", "keras", "matplotlib", "lightgbm", "ai_edge_litert", "pandas"}),
+        ("import serve.server", {"tensorflow", "keras", "matplotlib", "lightgbm", "pandas", "scipy", "mlflow"}),
         ("import dataset.images", {"tifffile", "matplotlib", "scipy", "pandas"}),
     ],
-    ids=["command line", "stack inference", "light runtime", "reading images"],
+    ids=["command line", "stack inference", "light runtime", "service", "reading images"],
 )
 def test_what_starts_often_imports_little(statement, unwanted):
     code = f"import sys; {statement}; print(*sys.modules)"
