@@ -5,7 +5,7 @@ DEMO := demo
 # OpenMP in every worker process on top of a process per core only makes the cores wait for each other.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup demo test lint benchmark clean
+.PHONY: setup demo test lint benchmark container clean
 
 setup: .venv/.installed
 
@@ -38,6 +38,10 @@ lint: setup
 
 benchmark: setup
 	$(PY) benchmarks/features.py --output results/features_benchmark.md
+
+# Performs the Dockerfile's steps without an engine, runs what they make, and says what it found.
+container: setup
+	$(PY) -m container.clean_room
 
 clean:
 	rm -rf .venv $(DEMO) .pytest_cache .ruff_cache .mypy_cache .hypothesis

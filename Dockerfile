@@ -1,0 +1,45 @@
+# HTTP API and page in a container; how to run it and what was checked without an engine: docs/container.md.
+
+FROM python:3.11.15-slim-bookworm AS build
+COPY --from=ghcr.io/astral-sh/uv:0.13.9 /uv /opt/uv
+# Bytecode is written now, as nothing can be written later; a package that would need a compiler is refused.
+ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_BUILD=1
+WORKDIR /build
+# Packages before code: a change of the code installs nothing again.
+COPY requirements.txt requirements-serve.txt ./
+RUN --mount=type=cache,target=/root/.cache/uv \
+    python -m venv --without-pip /opt/venv \
+    && /opt/uv pip install --python /opt/venv/bin/python -r requirements-serve.txt
+WORKDIR /app
+COPY cli.py ./
+COPY dataset/ dataset/
+COPY features/ features/
+COPY deep/ deep/
+COPY stack_inference/ stack_inference/
+COPY evaluation/ evaluation/
+COPY models/ models/
+COPY serve/ serve/
+# The service's user may read everything, whatever the umask of the checkout was.
+RUN chmod -R a+rX . && python -m compileall -q .
+
+FROM python:3.11.15-slim-bookworm
+LABEL org.opencontainers.image.title="Focus Picker" \
+      org.opencontainers.image.description="Focus scores of cell images and the best plane of a z-stack, over HTTP" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="BSD-3-Clause"
+# LightGBM (a baseline.txt as model) needs the OpenMP library. Debian keeps only the latest build of it: no pin.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=build /opt/venv /opt/venv
+WORKDIR /app
+COPY --from=build /app ./
+ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 10001:10001
+EXPOSE 8000
+# Past any proxy that the engine may have put into the environment.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/health', timeout=4)"]
+ENTRYPOINT ["python", "cli.py"]
+CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]
