@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dataset.errors import InputError
+from dataset.errors import InputError, first_fault
 from dataset.files import write_text
 from deep.bins import ScoreBins
 
@@ -132,9 +132,7 @@ def read_model_file(path: str | Path) -> ModelFile:
             f"{side_path} is missing; keep it beside {path.name}, which cannot be read without it"
         ) from None
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"]) or "file"
-        raise InputError(f"{side_path} is no side file of a model ({where}: {fault['msg']}); export it again") from None
+        raise InputError(f"{side_path} is no side file of a model ({first_fault(error)}); export it again") from None
     if sidecar.format != FORMAT:
         raise InputError(f"{side_path} has format '{sidecar.format}', expected '{FORMAT}'; export the model again")
     if hashlib.sha256(content).hexdigest() != sidecar.sha256:

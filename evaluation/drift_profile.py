@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from dataset.errors import InputError
+from dataset.errors import InputError, first_fault
 from dataset.files import write_text
 from evaluation.drift import (
     UNSURE,
@@ -183,9 +183,7 @@ def read_profile(path: str | Path) -> Profile:
     except OSError as error:
         raise InputError(f"drift profile {path} cannot be read ({error.strerror}); {remedy}") from None
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"]) or "file"
-        raise InputError(f"{path} is no drift profile ({where}: {fault['msg']}); {remedy}") from None
+        raise InputError(f"{path} is no drift profile ({first_fault(error)}); {remedy}") from None
     if profile.format != FORMAT:
         raise InputError(f"{path} has format '{profile.format}', expected '{FORMAT}'; {remedy}")
     return profile

@@ -6,7 +6,7 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dataset.errors import InputError
+from dataset.errors import InputError, first_fault
 
 PRESET_FOLDER = Path(__file__).parents[1] / "conf" / "training"
 
@@ -84,6 +84,4 @@ def load_preset(name: str) -> Preset:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"preset {path} is not readable YAML ({' '.join(str(error).split())}); correct it") from None
     except ValidationError as error:
-        fault = error.errors()[0]
-        key = ".".join(str(part) for part in fault["loc"]) or "file"
-        raise InputError(f"preset {path}: {key}: {fault['msg']}; see conf/training/standard.yaml") from None
+        raise InputError(f"preset {path}: {first_fault(error)}; see conf/training/standard.yaml") from None

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dataset.errors import InputError
+from dataset.errors import InputError, first_fault
 from dataset.files import write_text
 from dataset.stacks import find_stacks
 from stack_inference.evidence import Evidence, gather, signed_posterior
@@ -324,9 +324,7 @@ def load_calibration(model: str | Path) -> StackCalibration:
     try:
         calibration = StackCalibration.model_validate_json(content)
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"]) or "file"
-        raise InputError(f"{path} is no stack calibration ({where}: {fault['msg']}): calibrate again") from None
+        raise InputError(f"{path} is no stack calibration ({first_fault(error)}): calibrate again") from None
     if calibration.format != FORMAT:
         raise InputError(f"{path} has the format '{calibration.format}', expected '{FORMAT}': calibrate again")
     return calibration
