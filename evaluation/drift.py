@@ -13,6 +13,7 @@ NumPy only at import: the service computes rolling figures with it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import lgamma
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,9 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from evaluation.drift_profile import Profile
 
-BINS = 10
+BINS = (10, 5, 2)  # numbers of PSI bins; the first that leaves PER_BIN effective images to each is taken
+PER_BIN = 3
+DECILES = np.arange(1, 10) / 10
 DIGITS = 5  # significant digits that are compared: more are the rounding of float32, not the image
 HALF_IMAGE = 0.5  # added to each bin, in effective images, so that an empty one has a logarithm
 NORMAL_95 = 1.6448536269514722  # 95 % point of the standard normal distribution
@@ -90,7 +93,7 @@ def effective_size(values: np.ndarray, groups: np.ndarray) -> float:
     n, n_groups = len(values), int(codes.max()) + 1
     if n_groups < 4:
         return 1.0
-    edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
+    edges = np.unique(np.quantile(values, DECILES))
     below = values[:, None] <= edges  # (n, edges)
     share = below.mean(axis=0)
     independent = (share * (1 - share)).sum() / n
@@ -137,16 +140,27 @@ def ks_statistic(quantiles: ArrayLike, values: np.ndarray) -> float:
     return float(max(np.abs(below - before).max(), np.abs(at_or_below - after).max()))
 
 
-def bin_edges(quantiles: ArrayLike) -> np.ndarray:
-    """Inner edges of the bins: the reference's deciles; a repeated one (an atom) becomes a bin of its own.
+def bin_edges(quantiles: ArrayLike, bins: int) -> np.ndarray:
+    """Inner edges of bins of equal shares of the reference; an atom (a repeated edge) becomes a bin of its own.
 
-    A value belongs to the first bin whose upper edge it does not exceed.
+    A value belongs to the first bin whose upper edge it does not exceed. What lies between an atom and the edge beside
+    it can be next to nothing; less than half a share is joined to the next bin.
     """
     grid = np.asarray(quantiles, dtype=np.float64)
-    deciles = grid[np.linspace(0, len(grid) - 1, BINS + 1).astype(int)]
-    values, counts = np.unique(deciles, return_counts=True)
-    atoms = values[counts > 1]
-    return np.unique(np.concatenate([deciles[1:-1], atoms, np.nextafter(atoms, -np.inf)]))
+    values, counts = np.unique(grid[np.linspace(0, len(grid) - 1, bins + 1).astype(int)], return_counts=True)
+    atoms, plain = values[counts > 1], values[counts == 1]
+    plain = plain[(plain > grid[0]) & (plain < grid[-1])]
+    if len(atoms):
+        below, at_or_below = cumulative(grid, atoms)
+        level = cumulative(grid, plain)[1][:, np.newaxis]
+        between = np.where(plain[:, np.newaxis] < atoms, below - level, level - at_or_below)  # (plain, atoms)
+        plain = plain[(between >= 0.5 / bins).all(axis=1)]
+    return np.unique(np.concatenate([plain, atoms, np.nextafter(atoms, -np.inf)]))
+
+
+def bin_count(effective: tuple[float, float]) -> int:
+    """Ten bins as usual, fewer where the smaller sample could not fill them."""
+    return next((bins for bins in BINS if min(effective) >= PER_BIN * bins), BINS[-1])
 
 
 def shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -188,19 +202,20 @@ def psi_by_chance(bins: int, effective: tuple[float, float]) -> float:
     """What the index stays below with 95 % when nothing has changed.
 
     It is then about ``1/n + 1/m`` times a chi-square variable of ``bins - 1`` degrees of freedom, so that its mean is
-    ``(bins - 1) (1/n + 1/m)`` (Yurdakul 2018, Statistical properties of the population stability index). The quantile
-    by Wilson and Hilferty (1931, PNAS 17:684), 3 % off at one degree of freedom, 0.3 % at nine.
+    ``(bins - 1) (1/n + 1/m)`` (Yurdakul 2018, Statistical properties of the population stability index). The half image
+    added to each bin, h in all, draws the shares together: ``1/n`` becomes ``n / (n + h)^2``. The quantile by Wilson
+    and Hilferty (1931, PNAS 17:684), 3 % off at one degree of freedom, 0.3 % at nine.
     """
     freedom = max(bins - 1, 1)
     spread = 2 / (9 * freedom)
     chi_square = freedom * (1 - spread + NORMAL_95 * np.sqrt(spread)) ** 3
-    return float(chi_square * (1 / effective[0] + 1 / effective[1]))
+    return float(chi_square * sum(size / (size + HALF_IMAGE * bins) ** 2 for size in effective))
 
 
 def distribution_figure(quantiles: ArrayLike, values: np.ndarray, effective: tuple[float, float]) -> DriftFigure:
     """Compare finite ``values`` ``(n,)`` with a reference's quantiles; ``effective`` numbers of both."""
     values = rounded(values)
-    edges = bin_edges(quantiles)
+    edges = bin_edges(quantiles, bin_count(effective))
     psi, psi_chance = population_stability(reference_shares(quantiles, edges), shares(values, edges), effective)
     return DriftFigure(psi, psi_chance, ks_statistic(quantiles, values), len(values), effective[1])
 
@@ -246,12 +261,14 @@ def ks_p_value(ks: float, effective: tuple[float, float]) -> float:
     """Probability of a distance of at least ``ks`` when nothing has changed.
 
     Two-sample Kolmogorov-Smirnov as in ``scipy.stats.ks_2samp`` (Simard and L'Ecuyer 2011, J. Stat. Softw. 39:11), with
-    effective numbers of images.
+    effective numbers of images. The approximation goes to zero with complete separation, however few they are; it is
+    not taken for less than the exact probability of that, ``2 n! m! / (n + m)!``.
     """
     from scipy.stats import kstwo
 
-    size = effective[0] * effective[1] / (effective[0] + effective[1])
-    return float(kstwo.sf(ks, max(1, round(size))))
+    n, m = (max(1.0, size) for size in effective)
+    separated = 2 * np.exp(lgamma(n + 1) + lgamma(m + 1) - lgamma(n + m + 1))
+    return float(min(1.0, max(kstwo.sf(ks, max(1, round(n * m / (n + m)))), separated)))
 
 
 def share_p_value(reference: float, new: float, effective: tuple[float, float]) -> float:
@@ -264,7 +281,7 @@ def share_p_value(reference: float, new: float, effective: tuple[float, float]) 
 
 
 def adjusted(p_values: Sequence[float]) -> np.ndarray:
-    """Benjamini and Hochberg's (1995, J. R. Stat. Soc. B 57:289) p-values: below 0.05, 5 % of such finds are false."""
+    """Benjamini and Hochberg's (1995, J. R. Stat. Soc. B 57:289) p-values: of those below 0.01, 1 % are false."""
     from scipy.stats import false_discovery_control
 
     return false_discovery_control(np.asarray(p_values, dtype=np.float64))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dataset.errors import InputError
 from evaluation.drift import UNSURE, cumulative
 from evaluation.drift_profile import Distribution
 from evaluation.drift_run import Comparison, count_sentence
@@ -31,10 +32,19 @@ TAIL = 0.002  # of a distribution that may lie outside a panel, so that one odd 
 
 
 def plot_drift(comparison: Comparison, output: str | Path) -> None:
-    """Draw a comparison to a PNG of less than 300 KB, whole or not at all."""
+    """Draw a comparison to a PNG (or another format by its suffix) of less than 300 KB, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If matplotlib knows no format of that suffix.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12.5, 6.4), layout="constrained")
+    if Path(output).suffix[1:].lower() not in FigureCanvasAgg(figure).get_supported_filetypes():
+        raise InputError(f"no picture can be written as {output}; give a name that ends in .png")
     bars, panels = np.asarray(figure.subfigures(1, 2, width_ratios=(1, 1.45)))
     _draw_bars(bars.add_subplot(), comparison.rows[:BARS])
     bars.legend(loc="outside lower center", ncols=2, fontsize=8)
@@ -75,7 +85,7 @@ def _draw_bars(axes: "Axes", rows: Sequence[QuantityDrift]) -> None:
 def _draw_distributions(axes: "Axes", comparison: Comparison, row: QuantityDrift) -> None:
     """Shares of the reference's and of the new images in common bins."""
     reference = comparison.profile.distributions[row.quantity]
-    values = comparison.new.values[row.quantity]
+    values = comparison.new.quantities[row.quantity]
     values = values[np.isfinite(values)]
     edges = _common_edges(reference, values)
     expected = 100 * np.diff(cumulative(reference.quantiles, edges)[1])

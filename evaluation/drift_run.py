@@ -40,8 +40,8 @@ class Sample:
     ----------
     path
         Where they came from.
-    values
-        By quantity, ``(n,)`` each; booleans for ``unsure``.
+    quantities
+        By name, ``(n,)`` each; booleans for ``unsure``.
     groups
         ``(n,)``: which images belong together.
     problems
@@ -49,7 +49,7 @@ class Sample:
     """
 
     path: Path
-    values: dict[str, np.ndarray]
+    quantities: dict[str, np.ndarray]
     groups: np.ndarray
     problems: tuple[str, ...]
 
@@ -90,7 +90,7 @@ class Comparison:
             "reference_groups": self.profile.n_groups,
             "new_images": len(self.new.groups),
             "new_groups": len(np.unique(self.new.groups)),
-            "unreadable": len(self.problems),
+            "new_unreadable": len(self.new.problems),
             "quantities": [asdict(row) for row in self.rows],
         }
 
@@ -124,7 +124,7 @@ def run_drift(reference: Path, new: Path, *, model: Path, group_by: str = "auto"
     """
     profile, problems = read_reference(reference, model=model, group_by=group_by, jobs=jobs)
     sample = measure_sample(new, model=model, group_by=group_by, jobs=jobs)
-    rows = compare(profile, sample.values, sample.groups)
+    rows = compare(profile, sample.quantities, sample.groups)
     return Comparison(profile, sample, rows, (*problems, *sample.problems))
 
 
@@ -141,7 +141,7 @@ def read_reference(
     sha256 = model_sha256(model)
     if not path.is_file():
         sample = measure_sample(path, model=model, group_by=group_by, jobs=jobs)
-        profile = make_profile(sample.values, sample.groups, model_sha256=sha256, feature_version=feature_version())
+        profile = make_profile(sample.quantities, sample.groups, model_sha256=sha256, feature_version=feature_version())
         return profile, sample.problems
     profile = read_profile(path)
     if profile.model_sha256 != sha256:
@@ -174,8 +174,8 @@ def measure_sample(path: Path, *, model: Path, group_by: str = "auto", jobs: int
             rows.append(outcome)
             groups.append(group)
     names = rows[0] if rows else ()
-    values = {name: np.array([row[name] for row in rows]) for name in names}
-    sample = Sample(path, values, np.array(groups), tuple(problems))
+    quantities = {name: np.array([row[name] for row in rows]) for name in names}
+    sample = Sample(path, quantities, np.array(groups), tuple(problems))
     _check_enough(sample, group_by)
     return sample
 

@@ -12,7 +12,7 @@ from features.measures import CUES, MEASURES
 LEVELS = {"no drift": 0.0, "some drift": 0.1, "drift": 0.25}
 """Level -> the PSI from which it holds (Siddiqi 2006), where chance alone does not give more."""
 
-SIGNIFICANT = 0.05  # for p-values adjusted to the number of quantities
+SIGNIFICANT = 0.01  # adjusted p-value; 0.05 lets 2 to 6 % of halves of one data set drift, this at most 2 %
 
 PROPORTIONAL = 0.05  # how far two factors may differ and still count as one
 
@@ -121,7 +121,7 @@ def compare(profile: Profile, values: Mapping[str, np.ndarray], groups: np.ndarr
     rows = [row for name in FAMILY_OF if name in values and (row := _compare_one(profile, name, values[name], groups))]
     p_adjusted = adjusted([row.p_value for row in rows])
     rows = [
-        replace(row, p_adjusted=float(p), level=_level(row.psi, row.psi_chance, p))
+        replace(row, p_adjusted=float(p), level=level_of(row.psi, row.psi_chance, p))
         for row, p in zip(rows, p_adjusted, strict=True)
     ]
     return sorted(rows, key=lambda row: (-list(LEVELS).index(row.level), -row.psi))
@@ -153,7 +153,7 @@ def _compare_one(profile: Profile, name: str, column: np.ndarray, groups: np.nda
     )
 
 
-def _level(psi: float, psi_chance: float, p_adjusted: float) -> str:
+def level_of(psi: float, psi_chance: float, p_adjusted: float) -> str:
     """The greatest level whose threshold is passed; none without a significant p-value."""
     if p_adjusted >= SIGNIFICANT:
         return "no drift"
