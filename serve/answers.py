@@ -1,12 +1,10 @@
 """The typed answers of the service, with the examples that OpenAPI shows."""
 
-from dataclasses import asdict, fields
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from serve.engine import Picked, Scored
-from stack_inference.pick import SlicePick
 
 MOVE = {
     "slices": -2.15,
@@ -105,8 +103,8 @@ class ScoreAnswer(BaseModel):
     @classmethod
     def of(cls, scored: Scored) -> Self:
         """Make it of what the engine found."""
-        move = MoveAnswer(**_finite(asdict(scored.move))) if scored.move else None
-        return cls(**_finite(asdict(scored.row)), move=move)
+        move = MoveAnswer(**_finite(vars(scored.move))) if scored.move else None
+        return cls(**_finite(vars(scored.row)), move=move)
 
 
 class BatchAnswer(BaseModel):
@@ -165,15 +163,11 @@ class PickAnswer(BaseModel):
         """Make it of what the engine found."""
         pick = picked.pick
         slices = [
-            SliceAnswer(**_finite(_row(part)), thumbnail=thumbnail)
+            SliceAnswer(**_finite(vars(part)), thumbnail=thumbnail)
             for part, thumbnail in zip(pick.slices, picked.thumbnails, strict=True)
         ]
         fit = picked.fit and FitAnswer(position=_rounded(picked.fit[0]), sharpness=_rounded(picked.fit[1]))
         return cls(**pick.as_row(), slices=slices, fit=fit or None)
-
-
-def _row(part: SlicePick) -> dict[str, Any]:
-    return {field.name: getattr(part, field.name) for field in fields(part)}
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What an operator may set, by environment variables such as ``FOCUS_PICKER_MAX_REQUEST_BYTES``."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,8 @@ class Settings(BaseSettings):
     max_in_flight, max_connections
         Requests worked on or waiting, and open connections; more are told to come back (503).
     workers
-        Threads that score, each with a model of its own.
+        Threads that score, each with a model of its own. The second keeps single images going while the first is at a
+        large stack; more wait for each other (Python runs one at a time): use more processes for more cores.
     rolling_images
         Latest images that the rolling figures of ``/metrics`` are about.
     """
@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     work_seconds: float = Field(default=30, gt=0)
     max_in_flight: int = Field(default=64, ge=1)
     max_connections: int = Field(default=256, ge=1)
-    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    workers: int = Field(default=2, ge=1)
     rolling_images: int = Field(default=1000, ge=10)
 
 
