@@ -191,6 +191,40 @@ def score(
 
 
 @app.command(
+    epilog="Examples: `cli.py explain cell.jpg` · "
+    "`cli.py explain cell.jpg --cnn results/runs/cnn --baseline results/runs/baseline --output why.png`"
+)
+def explain(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")],
+    cnn: Annotated[
+        Path | None, typer.Option(help="best_model.h5 or a run's folder.", show_default="the shipped network")
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="baseline.txt or a run's folder.", show_default="the shipped baseline")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Picture to write (.png).")] = Path("explain.png"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
+) -> None:
+    """Show why an image got its score: where the network looked and what moved the baseline, as one picture."""
+    from evaluation.explain import Models, as_record, find_models
+    from evaluation.explain import explain as explain_image
+    from evaluation.explain_plot import check_output, save_explanation
+    from models import DEFAULT_BASELINE, DEFAULT_WEIGHTS
+
+    check_output(output)
+    explanation = explain_image(image, find_models(cnn, baseline, Models(DEFAULT_WEIGHTS, DEFAULT_BASELINE)))
+    save_explanation(explanation, output)
+    if as_json:
+        print(json.dumps(as_record(explanation) | {"picture": str(output)}))
+        return
+    for model, verdict in explanation.verdicts.items():
+        print(f"{model}: {verdict.in_words()}")
+    for note in explanation.notes:
+        print(f"note: {note}")
+    print(f"{output}: written")
+
+
+@app.command(
     "pick-focus",
     epilog="Examples: `cli.py pick-focus stack_folder --plot pick.png` · "
     "`cli.py pick-focus my_data/cell_stacks --output picks.csv` · `cli.py pick-focus z.ome.tif --json`",

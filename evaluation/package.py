@@ -24,9 +24,11 @@ RUN_FILES = {  # where it lies in the run folder -> where it lies in the zip
     "history.csv": "history.csv",
     "loss_curve.png": "results/loss_curve.png",
 }
-CODE = ("dataset", "features", "deep", "hybrid", "stack_inference", "evaluation", "models", "conf")
-SINGLE_FILES = ("cli.py", "train.py", "report.md", "README.md", "LICENSE", "requirements.txt", "requirements-train.txt")
-CODE_SUFFIXES = {".py", ".yaml", ".json", ".npz", ".tflite", ".h5", ".md"}
+CODE = ("dataset", "features", "deep", "hybrid", "stack_inference", "evaluation", "serve", "models", "conf")
+REQUIREMENTS = tuple(f"requirements{part}.txt" for part in ("", "-train", "-serve", "-track"))
+SINGLE_FILES = ("cli.py", "train.py", "report.md", "README.md", "LICENSE", *REQUIREMENTS)
+CODE_SUFFIXES = {".py", ".yaml", ".json", ".npz", ".tflite", ".h5", ".md", ".txt", ".csv"}
+PAGE_SUFFIXES = {".html", ".js", ".css", ".svg", ".jpg"}
 SAMPLE = "sample.jpg"
 CHECK_SECONDS = 120
 
@@ -73,7 +75,7 @@ def _contents(run: Path) -> list[tuple[Path, str]]:
     files = {inside: run / file for file, inside in RUN_FILES.items()}
     for folder in CODE:
         for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in CODE_SUFFIXES and "__pycache__" not in path.parts:
+            if path.suffix in CODE_SUFFIXES | PAGE_SUFFIXES and "__pycache__" not in path.parts:
                 files.setdefault(path.relative_to(ROOT).as_posix(), path)
     for picture in sorted((ROOT / "results").glob("*.png")):
         files.setdefault(f"results/{picture.name}", picture)

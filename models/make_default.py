@@ -104,7 +104,7 @@ def train(work: Path, jobs: int) -> tuple:
     parts = [load(work / name, jobs) for name in ("real", "drawn")]
     labels, windows = pd.concat([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
     score = labels["true_score"].to_numpy()
-    validation = labels["field"].map(_is_validation).to_numpy()
+    validation = labels["field"].map(is_validation).to_numpy()
     deterministic(SEED)
     student = build_student(DEFAULT_BINS)
     targets = {"soft": DEFAULT_BINS.soft_labels(score[~validation], LABEL_SIGMA)}
@@ -125,7 +125,7 @@ def train(work: Path, jobs: int) -> tuple:
     return student, windows, score, validation
 
 
-def _is_validation(field: str) -> bool:
+def is_validation(field: str) -> bool:
     return int(hashlib.sha256(f"0:{field}".encode()).hexdigest()[:8], 16) / 2**32 > 1 - VALIDATION_SHARE
 
 
@@ -161,7 +161,7 @@ def calibrate_picks(runtime: "FocusModel", work: Path) -> None:
 
     labels = read_labels(work / "real")
     names = {
-        stack for stack, field in zip(labels["stack"], labels["field"], strict=True) if _is_validation("real" + field)
+        stack for stack, field in zip(labels["stack"], labels["field"], strict=True) if is_validation("real" + field)
     }
     save_calibration(calibrate_dataset(work / "real", names, runtime), HERE / "focus_model.tflite")
 

@@ -15,6 +15,8 @@ from cli import main
 from tests.made_cells import made_cell
 
 ROOT = Path(__file__).parents[1]
+COMMANDS = ("simulate", "inspect", "baseline", "train-cnn", "score", "explain", "pick-focus", "compare", "package")
+COMMANDS += ("drift", "serve")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def run(dataset, tmp_path_factory) -> Path:
 
 
 def test_every_command_has_help_with_an_example(capsys):
-    for command in ("simulate", "inspect", "baseline", "train-cnn", "score", "pick-focus", "compare", "package"):
+    for command in COMMANDS:
         assert main([command, "--help"]) == 0
         assert f"cli.py {command}" in " ".join(capsys.readouterr().out.split())
 
