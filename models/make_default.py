@@ -126,6 +126,7 @@ def train(work: Path, jobs: int) -> tuple:
 
 
 def is_validation(field: str) -> bool:
+    """Decide by the field's name, the data set's before it, so that every model sees the same fields held back."""
     return int(hashlib.sha256(f"0:{field}".encode()).hexdigest()[:8], 16) / 2**32 > 1 - VALIDATION_SHARE
 
 
