@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,12 +70,17 @@ class Load:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a load met: latencies in milliseconds, requests a second, processor milliseconds of the service an image."""
+    """What a load met.
+
+    Latencies in milliseconds, requests a second, processor milliseconds of the service for an image or stack, and those
+    of the same without HTTP, measured just before and after, since the machine's speed drifts.
+    """
 
     load: Load
     latency_ms: np.ndarray
     per_second: float
     cpu_ms: float
+    alone_ms: float
     errors: int
 
 
@@ -95,12 +100,12 @@ def main(
         Load("/pick-focus of 11 slices, one at a time", "/pick-focus", slices, requests // 10, 1, unit="stack"),
         Load("/pick-focus of 11 slices, 2 at a time", "/pick-focus", slices, requests // 10, 2, unit="stack"),
     ]
-    alone = {"image": score_alone(image), "stack": pick_alone()}
+    alone: dict[str, Callable[[], float]] = {"image": lambda: score_alone(image), "stack": pick_alone}
     with service() as (address, process, started_s):
         idle_mb = memory_mb(process.pid, "VmRSS")
-        outcomes = [measure(load, address, process.pid) for load in loads]
+        outcomes = [measure(load, address, process.pid, alone[load.unit]) for load in loads]
         peak_mb = memory_mb(process.pid, "VmHWM")
-    text = report(outcomes, alone, started_s, idle_mb, peak_mb)
+    text = report(outcomes, started_s, idle_mb, peak_mb)
     write_text(output, text)
     print(text)
 
@@ -113,7 +118,7 @@ def sample_image() -> tuple[str, bytes]:
     return "cell.jpg", buffer.getvalue()
 
 
-def score_alone(image: tuple[str, bytes], times: int = 1000) -> float:
+def score_alone(image: tuple[str, bytes], times: int = 500) -> float:
     """Processor milliseconds to decode and score one image in this process, without HTTP."""
     scorer, file = load_scorer(DEFAULT_MODEL), MemoryFile(*image)
     for _ in range(20):
@@ -150,7 +155,7 @@ def service() -> Iterator[tuple[str, subprocess.Popen[str], float]]:
             process.terminate()
 
 
-def measure(load: Load, address: str, pid: int) -> Outcome:
+def measure(load: Load, address: str, pid: int, alone: Callable[[], float]) -> Outcome:
     """Send one load and collect what came back."""
     body, headers = load.body()
     latencies: list[float] = []
@@ -169,6 +174,7 @@ def measure(load: Load, address: str, pid: int) -> Outcome:
 
     send(10)  # warm
     latencies.clear()
+    before = alone()
     threads = [threading.Thread(target=send, args=(load.requests // load.at_once,)) for _ in range(load.at_once)]
     began, used = time.perf_counter(), cpu_seconds(pid)
     for thread in threads:
@@ -181,6 +187,7 @@ def measure(load: Load, address: str, pid: int) -> Outcome:
         np.array(latencies),
         len(latencies) / seconds,
         1000 * used / len(latencies) / load.images,
+        (before + alone()) / 2,
         len(errors),
     )
 
@@ -197,14 +204,12 @@ def memory_mb(pid: int, name: str) -> float:
     return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
 
 
-def report(
-    outcomes: Sequence[Outcome], alone: dict[str, float], started_s: float, idle_mb: float, peak_mb: float
-) -> str:
+def report(outcomes: Sequence[Outcome], started_s: float, idle_mb: float, peak_mb: float) -> str:
     """Write the table."""
     rows = [
         f"| {one.load.name} | {len(one.latency_ms)} | {one.errors} | {np.median(one.latency_ms):.1f} "
         f"| {np.quantile(one.latency_ms, 0.95):.1f} | {one.per_second * one.load.images:.0f} "
-        f"| {one.cpu_ms:.2f} | {alone[one.load.unit] / one.cpu_ms:.0%} |"
+        f"| {one.cpu_ms:.2f} | {one.alone_ms:.2f} | {one.alone_ms / one.cpu_ms:.0%} |"
         for one in outcomes
     ]
     return "\n".join(
@@ -216,12 +221,10 @@ def report(
             "",
             f"- from the start of `cli.py serve` to an answer of `/health`: {started_s:.1f} s",
             f"- memory: {idle_mb:.0f} MB idle, {peak_mb:.0f} MB at most over all loads",
-            f"- without HTTP, in one process: {alone['image']:.2f} ms of processor time an image, "
-            f"{alone['stack']:.1f} ms a stack",
             "",
             "| load | requests | errors | p50, ms | p95, ms | images or stacks / s | service's CPU ms each "
-            "| of in-process throughput per core |",
-            "|---|---|---|---|---|---|---|---|",
+            "| without HTTP | of in-process throughput per core |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
             *rows,
             "",
         ]

@@ -186,6 +186,8 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "cli.py", "simulate", str(output), "--stacks", "5000"],
         cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        # A test run in a shell's background is born with SIGINT ignored, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".data-*/cell_stacks/*")) and time.monotonic() < deadline:
