@@ -70,6 +70,7 @@ class Engine:
     """
 
     def __init__(self, model: Path, workers: int) -> None:
+        cv2.setNumThreads(1)  # the workers are the threads; OpenCV's own would wait for each other by spinning
         self.path = find_model(model)
         self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
         self.calibration = load_calibration(self.path)
