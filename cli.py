@@ -104,7 +104,7 @@ def baseline(
     """Train and test the baseline: handcrafted focus measures and cues into LightGBM."""
     from evaluation.baseline_run import run_baseline
     from evaluation.summary import summarise
-    from evaluation.tracking import tracked
+    from evaluation.tracking.tracker import tracked
 
     with tracked("baseline", output, track, dataset=dataset, seed=seed, jobs=jobs) as tracker:
         metrics = run_baseline(dataset, output, seed=seed, jobs=jobs)
@@ -142,7 +142,7 @@ def train_cnn(
     with quiet_stderr():  # TensorFlow greets from C++ before its log level counts
         from evaluation.cnn_run import run_cnn
     from evaluation.summary import summarise, summarise_epoch
-    from evaluation.tracking import finished_epochs, tracked
+    from evaluation.tracking.tracker import finished_epochs, tracked
     from models import DEFAULT_WEIGHTS
 
     start = {"default": DEFAULT_WEIGHTS, "none": None}.get(init, init)
@@ -206,9 +206,9 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
 ) -> None:
     """Show why an image got its score: where the network looked and what moved the baseline, as one picture."""
-    from evaluation.explain import Models, as_record, find_models
-    from evaluation.explain import explain as explain_image
-    from evaluation.explain_plot import check_output, save_explanation
+    from evaluation.explain.explanation import Models, as_record, find_models
+    from evaluation.explain.explanation import explain as explain_image
+    from evaluation.explain.plot import check_output, save_explanation
     from models import DEFAULT_BASELINE, DEFAULT_WEIGHTS
 
     check_output(output)
@@ -298,7 +298,7 @@ def compare(
     """
     from evaluation.compare import compare_runs, to_markdown
     from evaluation.runs import find_runs
-    from evaluation.tracking import tracked
+    from evaluation.tracking.tracker import tracked
 
     # The report lies beside the results folder; a comparison written elsewhere leaves it alone.
     report = output.parent / "report.md"
@@ -341,8 +341,8 @@ def drift(
 
     The exit code is 0 whether they drift or not.
     """
-    from evaluation.drift_plot import plot_drift
-    from evaluation.drift_run import read_reference, run_drift
+    from evaluation.drift.comparison import read_reference, run_drift
+    from evaluation.drift.plot import plot_drift
     from models import DEFAULT_MODEL
 
     options: dict = {"model": model or DEFAULT_MODEL, "group_by": group_by, "jobs": jobs}

@@ -18,9 +18,9 @@ import typer
 from dataset.images import read_image
 from dataset.labels import read_labels, read_truth, true_scores
 from deep.window import native_window
-from evaluation.attribution import Attribution, MakeReference, ValueAndGradient, attribute, expected_score
-from evaluation.attribution import shuffled_within_blocks as shuffled
-from evaluation.explain import load_student
+from evaluation.explain.attribution import Attribution, MakeReference, ValueAndGradient, attribute, expected_score
+from evaluation.explain.attribution import shuffled_within_blocks as shuffled
+from evaluation.explain.explanation import load_student
 from models import DEFAULT_WEIGHTS
 
 NEAREST, FARTHEST = 0.3, 1.1  # scores of the images that are explained

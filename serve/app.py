@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from dataset.errors import InputError
 from dataset.memory import MemoryFile
 from dataset.version import VERSION
-from evaluation.drift_profile import Profile, read_profile
+from evaluation.drift.profile import Profile, read_profile
 from serve.answers import BatchAnswer, Health, PickAnswer, ScoreAnswer
 from serve.engine import Engine, Picked, Scored
 from serve.guard import Guard

@@ -10,8 +10,8 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from deep.competence import PROPERTIES
-from evaluation.drift import rolling_drift
-from evaluation.drift_profile import Profile
+from evaluation.drift.profile import Profile
+from evaluation.drift.rolling import rolling_drift
 from serve.engine import Picked, Scored
 
 disable_created_metrics()  # a time of birth for every series would double the text

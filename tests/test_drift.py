@@ -17,12 +17,14 @@ from cli import main
 from dataset.errors import InputError
 from dataset.simulation.generate import simulate_dataset
 from dataset.simulation.instrument import load_instrument
-from evaluation import drift
-from evaluation.drift import DriftFigure, effective_size, ks_statistic, population_stability, rolling_drift, rounded
-from evaluation.drift_plot import plot_drift
-from evaluation.drift_profile import FEWEST_IMAGES, POINTS, make_profile, read_profile
-from evaluation.drift_run import GROUPINGS, Comparison, Sample, find_planes, measure_sample, read_reference, run_drift
-from evaluation.drift_verdict import FAMILY_OF, as_text, compare, conclusion, level_of, verdict
+from evaluation.drift import statistics
+from evaluation.drift.comparison import Comparison, read_reference, run_drift
+from evaluation.drift.plot import plot_drift
+from evaluation.drift.profile import FEWEST_IMAGES, POINTS, make_profile, read_profile
+from evaluation.drift.rolling import rolling_drift
+from evaluation.drift.samples import GROUPINGS, Sample, find_planes, measure_sample
+from evaluation.drift.statistics import DriftFigure, effective_size, ks_statistic, population_stability, rounded
+from evaluation.drift.verdict import FAMILY_OF, as_text, compare, conclusion, level_of, verdict
 from models import DEFAULT_MODEL
 from tests.made_cells import made_cell, photographed, save_image
 
@@ -52,7 +54,7 @@ def test_an_empty_bin_counts_the_more_the_more_images_there_are():
 
 @pytest.mark.parametrize("bins", [2, 5, 10])
 def test_chance_of_the_index_is_yurdakuls(bins):
-    chance = drift.psi_by_chance(bins, (2000, 3000))
+    chance = statistics.psi_by_chance(bins, (2000, 3000))
     assert chance == pytest.approx(stats.chi2.ppf(0.95, bins - 1) * (1 / 2000 + 1 / 3000), rel=0.04)
 
 
@@ -62,7 +64,7 @@ def test_index_of_unchanged_independent_images_stays_below_chance(n, m):
     below = []
     for _ in range(300):
         first, second = rng.normal(size=n), rng.normal(size=m)
-        figure = drift.distribution_figure(np.quantile(first, LEVELS), second, (n, m))
+        figure = statistics.distribution_figure(np.quantile(first, LEVELS), second, (n, m))
         below.append(figure.psi < figure.psi_chance)
     assert 0.9 < np.mean(below) < 0.99
 
@@ -70,7 +72,7 @@ def test_index_of_unchanged_independent_images_stays_below_chance(n, m):
 @pytest.mark.parametrize("groups", [8, 12, 20, 40])
 def test_complete_separation_is_found_however_few_groups_there_are(groups):
     size = groups * (groups - 3) / (groups - 1)  # the effective number of groups alike within
-    figure = drift.distribution_figure(np.linspace(0, 1, POINTS), np.full(groups, 2.0), (size, size))
+    figure = statistics.distribution_figure(np.linspace(0, 1, POINTS), np.full(groups, 2.0), (size, size))
     assert figure.psi > figure.psi_chance
 
 
@@ -86,19 +88,21 @@ def test_ks_statistic_is_scipys(digits):
 def test_p_value_is_scipys_for_independent_images():
     rng = np.random.default_rng(2)
     result = stats.ks_2samp(rng.normal(size=300), rng.normal(size=300) + 0.1, method="asymp")
-    assert drift.ks_p_value(result.statistic, (300, 300)) == pytest.approx(result.pvalue)
+    assert statistics.ks_p_value(result.statistic, (300, 300)) == pytest.approx(result.pvalue)
 
 
 def test_p_value_of_few_images_is_never_below_that_of_their_complete_separation():
     exact = stats.ks_2samp(np.arange(6), np.arange(6) + 10, method="exact").pvalue
-    assert drift.ks_p_value(1.0, (6, 6)) == pytest.approx(exact)
-    assert drift.ks_p_value(1.0, (3000, 3000)) < 1e-300
-    assert drift.ks_p_value(0.0, (1, 1)) == 1
+    assert statistics.ks_p_value(1.0, (6, 6)) == pytest.approx(exact)
+    assert statistics.ks_p_value(1.0, (3000, 3000)) < 1e-300
+    assert statistics.ks_p_value(0.0, (1, 1)) == 1
 
 
 def test_share_test_is_fishers_on_effective_counts():
-    assert drift.share_p_value(0.1, 0.3, (100, 100)) == pytest.approx(stats.fisher_exact([[10, 30], [90, 70]]).pvalue)
-    assert drift.share_p_value(0.1, 0.3, (10, 10)) > 0.4
+    assert statistics.share_p_value(0.1, 0.3, (100, 100)) == pytest.approx(
+        stats.fisher_exact([[10, 30], [90, 70]]).pvalue
+    )
+    assert statistics.share_p_value(0.1, 0.3, (10, 10)) > 0.4
 
 
 def test_bins_of_the_reference_hold_a_tenth_each_and_an_atom_is_a_bin_of_its_own():
@@ -109,15 +113,15 @@ def test_bins_of_the_reference_hold_a_tenth_each_and_an_atom_is_a_bin_of_its_own
         (np.r_[np.zeros(500), np.abs(values[:500]) + 1], 10, 6),
     ):
         quantiles = np.quantile(sample, LEVELS)
-        edges = drift.bin_edges(quantiles, wanted)
-        expected = drift.reference_shares(quantiles, edges)
+        edges = statistics.bin_edges(quantiles, wanted)
+        expected = statistics.reference_shares(quantiles, edges)
         assert (expected > 0).sum() == bins
-        np.testing.assert_allclose(drift.shares(sample, edges), expected, atol=0.02)
+        np.testing.assert_allclose(statistics.shares(sample, edges), expected, atol=0.02)
 
 
 @pytest.mark.parametrize(("effective", "bins"), [((30, 900), 10), (MANY, 10), ((29, 900), 5), ((900, 14), 2)])
 def test_few_images_get_few_bins(effective, bins):
-    assert drift.bin_count(effective) == bins
+    assert statistics.bin_count(effective) == bins
 
 
 def test_rounding_is_the_same_before_and_after_a_profile():
@@ -175,7 +179,7 @@ def test_halves_by_field_do_not_drift_although_their_images_seem_to(simulated):
         rows = compare(profile_of(reference, simulated.groups[first]), new, simulated.groups[~first])
         alarms += verdict(rows) != "no drift"
         p_values = [stats.ks_2samp(reference[name], new[name], method="asymp").pvalue for name in names]
-        naive_alarms += (drift.adjusted(p_values) < 0.05).any()
+        naive_alarms += (statistics.adjusted(p_values) < 0.05).any()
     assert alarms <= 5
     assert naive_alarms > 60
 
@@ -358,7 +362,7 @@ def test_rolling_figures_leave_out_what_says_nothing():
 
 
 def test_the_figures_of_the_service_import_little():
-    code = "import sys, evaluation.drift, evaluation.drift_profile; print(*sys.modules)"
+    code = "import sys, evaluation.drift.rolling; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"pandas", "scipy", "matplotlib", "cv2", "lightgbm", "joblib", "tensorflow"}
 

@@ -15,8 +15,8 @@ from dataset.simulation.specimen import Specimen
 from dataset.simulation.zero import focus_zero_um
 from deep.runtime import load_model
 from deep.window import native_window
-from evaluation import explain
-from evaluation.attribution import (
+from evaluation.explain import explanation as explain
+from evaluation.explain.attribution import (
     BATCH,
     BLOCK_PX,
     MOST_PASSES,
@@ -30,9 +30,9 @@ from evaluation.attribution import (
     regions,
     shuffled_within_blocks,
 )  # fmt: skip
-from evaluation.contributions import contributions, meaning_of
-from evaluation.explain import Models, Verdict, find_models, overlap, reservations_about
-from evaluation.explain_plot import MOST_BYTES
+from evaluation.explain.contributions import contributions, meaning_of
+from evaluation.explain.explanation import Models, Verdict, find_models, overlap, reservations_about
+from evaluation.explain.plot import MOST_BYTES
 from features.baseline import load_baseline
 from features.measures import ALL
 from models import DEFAULT_BASELINE, DEFAULT_MODEL, DEFAULT_WEIGHTS

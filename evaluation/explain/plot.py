@@ -14,8 +14,8 @@ import numpy as np
 from dataset.errors import InputError
 from dataset.files import atomic_path
 from dataset.images import to_uint8
-from evaluation.attribution import BLOCK_PX
-from evaluation.explain import TOP, BaselinePart, Explanation, NetworkPart, Verdict
+from evaluation.explain.attribution import BLOCK_PX
+from evaluation.explain.explanation import TOP, BaselinePart, Explanation, NetworkPart, Verdict
 from evaluation.plots import COLOURS, GREY, PALE
 
 if TYPE_CHECKING:

@@ -1,30 +1,25 @@
-"""Compare the images below two paths: find, score and measure them, hold them against each other, write the tables."""
+"""Images below a path, found, grouped by what belongs together, scored and measured."""
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 from joblib import Parallel, delayed
 
 from dataset.errors import InputError
-from dataset.files import atomic_path
 from dataset.labels import field_of
 from dataset.progress import track
 from dataset.stacks import STACKS_FOLDER, TIFF_SUFFIXES, Slice, find_stacks
 from deep.competence import image_properties
 from deep.window import WINDOW_PX, native_window
-from evaluation.drift import UNSURE
-from evaluation.drift_profile import FEWEST_GROUPS, FEWEST_IMAGES, Profile, make_profile, read_profile
-from evaluation.drift_verdict import QuantityDrift, as_text, compare, conclusion, feature_quantity, verdict
+from evaluation.drift.profile import FEWEST_GROUPS, FEWEST_IMAGES
+from evaluation.drift.statistics import UNSURE
+from evaluation.drift.verdict import feature_quantity
 from features.measures import measure
-from features.table import feature_version
-from stack_inference.scorers import SCORERS, load_scorer
+from stack_inference.scorers import load_scorer
 from stack_inference.scoring import Scorer
 from stack_inference.single_image import find_images
 
@@ -65,99 +60,6 @@ def count_sentence(n_images: int, n_groups: int) -> str:
     if n_images == n_groups:
         return f"{n_images} images, each counted for itself"
     return f"{n_images} images in {n_groups} group{'s' if n_groups != 1 else ''}"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Outcome of a comparison: reference, new images, one row a quantity (what moved most first)."""
-
-    profile: Profile
-    new: Sample
-    rows: list[QuantityDrift]
-    problems: tuple[str, ...]
-
-    def as_text(self) -> str:
-        """Verdict, numbers of images, what moved most, and what that usually means, as lines of text."""
-        reference = count_sentence(self.profile.n_images, self.profile.n_groups)
-        return f"{as_text(self.rows)}\nnew: {self.new}; reference: {reference}"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the verdict and all rows as what JSON can hold."""
-        return {
-            "verdict": verdict(self.rows),
-            "conclusion": conclusion(self.rows),
-            "reference_images": self.profile.n_images,
-            "reference_groups": self.profile.n_groups,
-            "new_images": len(self.new.groups),
-            "new_groups": len(np.unique(self.new.groups)),
-            "new_unreadable": len(self.new.problems),
-            "quantities": [asdict(row) for row in self.rows],
-        }
-
-    def write_table(self, output: str | Path) -> None:
-        """Write ``drift.csv``, one row a quantity."""
-        with atomic_path(output) as temporary:
-            pd.DataFrame([asdict(row) for row in self.rows]).to_csv(temporary, index=False, float_format="%.6g")
-
-
-def run_drift(reference: Path, new: Path, *, model: Path, group_by: str = "auto", jobs: int = 2) -> Comparison:
-    """Compare the images below ``new`` with a reference.
-
-    Parameters
-    ----------
-    reference
-        Data set, folder of images or of stacks, or a profile that :func:`read_reference` made before.
-    new
-        Data set, folder of images or of stacks.
-    model
-        Model file or run folder that scores the images.
-    group_by
-        Key of ``GROUPINGS``.
-    jobs
-        Processes.
-
-    Raises
-    ------
-    InputError
-        Nothing there, too few readable images or groups, no such model or grouping, or a profile made with another
-        model. Single unreadable images are told in ``problems``.
-    """
-    profile, problems = read_reference(reference, model=model, group_by=group_by, jobs=jobs)
-    sample = measure_sample(new, model=model, group_by=group_by, jobs=jobs)
-    rows = compare(profile, sample.quantities, sample.groups)
-    return Comparison(profile, sample, rows, (*problems, *sample.problems))
-
-
-def read_reference(
-    path: Path, *, model: Path, group_by: str = "auto", jobs: int = 2
-) -> tuple[Profile, tuple[str, ...]]:
-    """Read a profile, or make one of the images below ``path``; parameters and errors as in :func:`run_drift`.
-
-    Returns
-    -------
-    tuple
-        The profile, and one sentence for whatever is wrong with it or with its images.
-    """
-    sha256 = model_sha256(model)
-    if not path.is_file():
-        sample = measure_sample(path, model=model, group_by=group_by, jobs=jobs)
-        profile = make_profile(sample.quantities, sample.groups, model_sha256=sha256, feature_version=feature_version())
-        return profile, sample.problems
-    profile = read_profile(path)
-    if profile.model_sha256 != sha256:
-        raise InputError(f"{path} was made with another model than {model}; give that one, or make the profile again")
-    if profile.feature_version != feature_version():
-        return profile, (f"{path} was made by another version of the feature code: features may differ for that",)
-    return profile, ()
-
-
-def model_sha256(path: Path) -> str:
-    """SHA-256 of the model file at ``path``, or of the one that a run folder is scored with."""
-    names = [name for name in SCORERS if (path / name).is_file()]
-    file = path / names[0] if names else path
-    if not file.is_file():
-        raise InputError(f"{path} holds no model ({', '.join(SCORERS)}); give a model file or a finished run's folder")
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def measure_sample(path: Path, *, model: Path, group_by: str = "auto", jobs: int = 2) -> Sample:

@@ -19,7 +19,7 @@ import numpy as np
 
 from evaluation.runs import environment, read_run
 from evaluation.summary import summarise
-from evaluation.tracking_store import must_work, open_store, reason
+from evaluation.tracking.store import must_work, open_store, reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dataset.errors import InputError
-from evaluation.drift import UNSURE, cumulative
-from evaluation.drift_profile import Distribution
-from evaluation.drift_run import Comparison, count_sentence
-from evaluation.drift_verdict import LEVELS, QuantityDrift, headline
+from evaluation.drift.comparison import Comparison
+from evaluation.drift.profile import Distribution
+from evaluation.drift.samples import count_sentence
+from evaluation.drift.statistics import UNSURE, cumulative
+from evaluation.drift.verdict import LEVELS, QuantityDrift, headline
 from evaluation.plots import COLOURS, GREY, PALE, save_figure
 
 if TYPE_CHECKING:

@@ -11,16 +11,12 @@ not.
 NumPy only at import: the service computes rolling figures with it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import lgamma
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-if TYPE_CHECKING:
-    from evaluation.drift_profile import Profile
 
 BINS = (10, 5, 2)  # numbers of PSI bins; the first that leaves PER_BIN effective images to each is taken
 PER_BIN = 3
@@ -28,7 +24,6 @@ DECILES = np.arange(1, 10) / 10
 DIGITS = 5  # significant digits that are compared: more are the rounding of float32, not the image
 HALF_IMAGE = 0.5  # added to each bin, in effective images, so that an empty one has a logarithm
 NORMAL_95 = 1.6448536269514722  # 95 % point of the standard normal distribution
-FEWEST_RECENT = 30  # values below which a rolling figure says nothing
 UNSURE = "unsure"  # the one quantity that is a share and not a distribution
 
 
@@ -226,35 +221,6 @@ def share_figure(reference: float, flags: np.ndarray, effective: tuple[float, fl
     expected, found = (np.array([1 - part, part]) for part in (reference, share))
     psi, psi_chance = population_stability(expected, found, effective)
     return DriftFigure(psi, psi_chance, abs(share - reference), len(flags), effective[1])
-
-
-def rolling_drift(profile: "Profile", recent: Mapping[str, ArrayLike]) -> dict[str, DriftFigure]:
-    """Compare the latest images with a reference, whatever quantities of them were kept.
-
-    Parameters
-    ----------
-    profile
-        The saved reference.
-    recent
-        By quantity: the latest values, ``(n,)`` each; booleans for ``unsure``. NaN is left out.
-
-    Returns
-    -------
-    dict
-        By quantity, in the order given; left out are those that the profile does not know and those of fewer than
-        ``FEWEST_RECENT`` known values. Which of the latest images belong together is not known; their design effect is
-        taken to be the reference's.
-    """
-    figures = {}
-    for name, given in recent.items():
-        values = np.asarray(given, dtype=np.float64)
-        values = values[np.isfinite(values)]
-        reference = profile.reference(name)
-        if reference is None or len(values) < FEWEST_RECENT:
-            continue
-        effective = max(1.0, len(values) * reference.effective / reference.n)
-        figures[name] = reference.figure(values, effective)
-    return figures
 
 
 def ks_p_value(ks: float, effective: tuple[float, float]) -> float:

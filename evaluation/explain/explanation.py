@@ -19,8 +19,8 @@ from deep.quiet import quiet_stderr
 from deep.runtime import FocusModel
 from deep.sidecar import ModelFile, read_model_file
 from deep.window import native_window
-from evaluation.attribution import Attribution, Region, attribute, expected_score, regions
-from evaluation.contributions import Contributions, contributions
+from evaluation.explain.attribution import Attribution, Region, attribute, expected_score, regions
+from evaluation.explain.contributions import Contributions, contributions
 from features.baseline import Baseline, load_baseline
 from features.baseline_file import MODEL_FILE as BASELINE_FILE
 from stack_inference.scoring import Scorer

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dataset.errors import InputError, first_fault
 from dataset.files import write_text
-from evaluation.drift import (
+from evaluation.drift.statistics import (
     UNSURE,
     DriftFigure,
     distribution_figure,
@@ -37,7 +37,7 @@ class Distribution(BaseModel):
     n
         Images with a known value.
     effective
-        As how many independent images they count; see :func:`evaluation.drift.effective_size`.
+        As how many independent images they count; see :func:`evaluation.drift.statistics.effective_size`.
     quantiles
         ``POINTS`` evenly spaced ones from the least to the greatest value.
     """

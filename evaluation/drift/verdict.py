@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evaluation.drift import UNSURE, adjusted, effective_size, rounded
-from evaluation.drift_profile import FEWEST_GROUPS, FEWEST_IMAGES, Profile
+from evaluation.drift.profile import FEWEST_GROUPS, FEWEST_IMAGES, Profile
+from evaluation.drift.statistics import UNSURE, adjusted, effective_size, rounded
 from features.measures import CUES, MEASURES
 
 LEVELS = {"no drift": 0.0, "some drift": 0.1, "drift": 0.25}
@@ -70,7 +70,7 @@ class QuantityDrift:
     level
         A key of ``LEVELS``.
     psi, psi_chance, ks
-        As in :class:`evaluation.drift.DriftFigure`.
+        As in :class:`evaluation.drift.statistics.DriftFigure`.
     p_value, p_adjusted
         Of the Kolmogorov-Smirnov statistic (``unsure``: Fisher's exact test), alone and among all quantities.
     reference_typical, new_typical

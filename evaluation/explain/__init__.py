@@ -1,0 +1,1 @@
+"""Why one image got its score: where the network looked, and which features moved the baseline."""

@@ -1,0 +1,1 @@
+"""Runs logged to MLflow."""
