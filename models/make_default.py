@@ -177,19 +177,24 @@ def test(runtime: "FocusModel", tests: dict[str, tuple[pd.DataFrame, np.ndarray]
         outputs = predict_all(runtime, np.ascontiguousarray(centre(windows)))
         truth, score = labels["true_score"].to_numpy(), outputs["score"]
         lower, upper = runtime.interval(outputs["distribution"])
-        beyond = np.abs(truth) > runtime.sidecar.score_per_slice
-        rows.append(
-            {
-                "instrument": name,
-                "images": len(truth),
-                "spearman": pd.Series(score).corr(pd.Series(truth), method="spearman"),
-                "mae_truth": np.abs(score - truth).mean(),
-                "bias": (score - truth).mean(),
-                "sign_beyond_one_slice": (np.sign(score) == np.sign(truth))[beyond].mean(),
-                "coverage": ((lower <= truth) & (truth <= upper)).mean(),
-            }
-        )
+        rows.append(metrics_row(name, truth, score, lower, upper, runtime.sidecar.score_per_slice))
     return pd.DataFrame(rows)
+
+
+def metrics_row(
+    instrument: str, truth: np.ndarray, score: np.ndarray, lower: np.ndarray, upper: np.ndarray, score_per_slice: float
+) -> dict[str, Any]:
+    """Row of ``metrics.csv``: what a model's scores and intervals ``(n,)`` are worth against the true focus."""
+    beyond = np.abs(truth) > score_per_slice
+    return {
+        "instrument": instrument,
+        "images": len(truth),
+        "spearman": pd.Series(score).corr(pd.Series(truth), method="spearman"),
+        "mae_truth": np.abs(score - truth).mean(),
+        "bias": (score - truth).mean(),
+        "sign_beyond_one_slice": (np.sign(score) == np.sign(truth))[beyond].mean(),
+        "coverage": ((lower <= truth) & (truth <= upper)).mean(),
+    }
 
 
 if __name__ == "__main__":

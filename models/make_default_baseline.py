@@ -7,9 +7,8 @@ of its own, because a calibration lies beside its model.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 import typer
 
@@ -19,7 +18,7 @@ from dataset.simulation.instrument import known_instruments
 from features.baseline import Baseline
 from features.table import feature_table
 from models import DEFAULT_BASELINE
-from models.make_default import SEED, is_validation, simulate
+from models.make_default import SEED, is_validation, metrics_row, simulate
 from stack_inference.calibration import calibrate_dataset, save_calibration
 
 SCORE_PER_SLICE = 0.2
@@ -75,20 +74,11 @@ def calibrate_picks(baseline: Baseline, work: Path) -> None:
     save_calibration(calibrate_dataset(work / "real", set(held), baseline), DEFAULT_BASELINE)
 
 
-def test(baseline: Baseline, name: str, labels: pd.DataFrame, features: pd.DataFrame) -> dict[str, object]:
+def test(baseline: Baseline, name: str, labels: pd.DataFrame, features: pd.DataFrame) -> dict[str, Any]:
     """Metrics on one instrument against truth, the columns of the default network's ``metrics.csv``."""
     judged, truth = baseline.predict_interval(features), labels["true_score"].to_numpy()
-    score = judged["score"].to_numpy()
-    beyond = np.abs(truth) > SCORE_PER_SLICE
-    return {
-        "instrument": name,
-        "images": len(truth),
-        "spearman": pd.Series(score).corr(pd.Series(truth), method="spearman"),
-        "mae_truth": np.abs(score - truth).mean(),
-        "bias": (score - truth).mean(),
-        "sign_beyond_one_slice": (np.sign(score) == np.sign(truth))[beyond].mean(),
-        "coverage": ((judged["lower"] <= truth) & (truth <= judged["upper"])).mean(),
-    }
+    score, lower, upper = (judged[column].to_numpy() for column in ("score", "lower", "upper"))
+    return metrics_row(name, truth, score, lower, upper, SCORE_PER_SLICE)
 
 
 if __name__ == "__main__":
