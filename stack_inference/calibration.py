@@ -80,11 +80,13 @@ class StackCalibration(BaseModel):
     format: str = FORMAT
     stacks: int = Field(default=0, ge=0)
     temperature: float = Field(default=DEFAULT_TEMPERATURE, gt=0)
-    sharpness: EvidenceError = EvidenceError(offset=0, error=0.3, usual_error=0.1)
+    # The sharpest plane lies up to a slice from the labels' zero, by the instrument's phase and aberration, and on a
+    # side that is not known before it is measured; a model's scores have learned where the labels' zero is.
+    sharpness: EvidenceError = EvidenceError(offset=0, error=1.0, usual_error=0.1)
     signed: EvidenceError = EvidenceError(offset=0, error=0.3, usual_error=0.2)
     correlation: float = Field(default=0.0, ge=-0.95, le=0.95)
     error_factor: float = Field(default=1.0, gt=0, le=20)
-    contradiction: float = Field(default=3.5, gt=0)
+    contradiction: float = Field(default=1.4, gt=0)  # one and a half slices, by the errors above
     rate: tuple[float, float] = (0.5, 2.0)
     scatter: float = Field(default=0.7, gt=0)
 
