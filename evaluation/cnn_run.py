@@ -1,6 +1,5 @@
 """From a labelled data set to teacher, student and shipped model: all of ``cli.py train-cnn``."""
 
-import hashlib
 import json
 import shutil
 import time
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dataset.errors import InputError
-from dataset.files import atomic_path, write_text
+from dataset.files import atomic_path, sha256_of, write_text
 from deep.bins import DEFAULT_BINS, ScoreBins
 from deep.export import save_h5, to_onnx
 from deep.pipeline import load_windows
@@ -281,8 +280,7 @@ def _sha256(init: str | Path | None) -> str:
     if init is None:
         return ""
     path = Path(init)
-    path = path / "best_model.h5" if path.is_dir() else path
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256_of(path / "best_model.h5" if path.is_dir() else path)
 
 
 def _init_name(init: str | Path | None) -> str:

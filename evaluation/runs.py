@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from dataset.errors import InputError
-from dataset.files import atomic_path, write_text
+from dataset.files import atomic_path, sha256_of, write_text
 
 PREDICTIONS, METRICS, CONFIG, ENVIRONMENT = "predictions.csv", "metrics.json", "config.json", "environment.json"
 TEXT_COLUMNS = ("image_path", "field", "stack", "split")
@@ -81,7 +81,7 @@ def write_run(output: str | Path, predictions: pd.DataFrame, metrics: dict[str, 
     predictions = check_predictions(predictions, "the predictions table")
     with atomic_path(output / PREDICTIONS) as temporary:
         predictions.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
-        checksum = _sha256(temporary)
+        checksum = sha256_of(temporary)
     write_json(output / CONFIG, config)
     write_json(output / ENVIRONMENT, environment())
     write_json(output / METRICS, metrics | {"predictions_sha256": checksum})
@@ -101,7 +101,7 @@ def read_run(path: str | Path) -> Run:
         raise InputError(f"No run folder at {path}: give a folder that a training left (with {PREDICTIONS}).")
     metrics = _read_json(path / METRICS)
     predictions = read_predictions(path / PREDICTIONS)
-    if metrics.get("predictions_sha256", checksum := _sha256(path / PREDICTIONS)) != checksum:
+    if metrics.get("predictions_sha256", checksum := sha256_of(path / PREDICTIONS)) != checksum:
         raise InputError(f"{path / PREDICTIONS} is not the table that {METRICS} was computed from: run it again.")
     optional = {name: _read_json(path / name) if (path / name).exists() else {} for name in (CONFIG, ENVIRONMENT)}
     return Run(path, predictions, metrics, optional[CONFIG], optional[ENVIRONMENT])
@@ -205,7 +205,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no JSON object: run it again.")
     return values
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -14,7 +14,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from dataset.errors import InputError
-from dataset.files import atomic_path
+from dataset.files import atomic_path, sha256_of
 from dataset.images import read_image
 from dataset.progress import track
 from features.measures import CUES, MEASURES, measure
@@ -89,7 +89,7 @@ def _digests(paths: Sequence[str | Path]) -> tuple[dict[str, str], list[str]]:
     faults = []
     for path in dict.fromkeys(str(path) for path in paths):
         try:
-            digests[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            digests[path] = sha256_of(path)
         except OSError as error:
             faults.append(f"{path} cannot be opened ({error.strerror})")
     return digests, faults

@@ -1,9 +1,8 @@
 """The loaded model as the service uses it: a scorer for every worker thread, and answers from files in memory."""
 
 import base64
-import hashlib
 import queue
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,11 @@ import cv2
 import numpy as np
 
 from dataset.errors import InputError
+from dataset.files import sha256_of
 from dataset.images import read_image
 from dataset.memory import MemoryFile
 from dataset.stacks import Stack
-from deep.competence import PROPERTIES, image_properties
-from deep.window import native_window
+from evaluation.drift.quantities import quantities_of
 from stack_inference.calibration import load_calibration
 from stack_inference.decide import uses_scores
 from stack_inference.fitted import fitted_sharpness
@@ -34,14 +33,14 @@ WARM_UP_PX = 64
 
 @dataclass(frozen=True)
 class Scored:
-    """One image: its row, the step of the lens, and what the rolling figures are made from.
+    """One image: its row, the step of the lens, and what drift is told by (``evaluation.drift.quantities``).
 
-    ``move`` and ``properties`` are None and empty for an image that could not be read.
+    ``move`` and ``quantities`` are None and empty for an image that could not be read.
     """
 
     row: ImageScore
     move: Move | None
-    properties: dict[str, float]
+    quantities: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Engine:
     def __init__(self, model: Path, workers: int) -> None:
         cv2.setNumThreads(1)  # the workers are the threads; OpenCV's own would wait for each other by spinning
         self.path = find_model(model)
-        self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        self.sha256 = sha256_of(self.path)
         self.calibration = load_calibration(self.path)
         self._scorers: queue.SimpleQueue[Scorer] = queue.SimpleQueue()
         for _ in range(workers):
@@ -97,7 +96,7 @@ class Engine:
             judged = judge(scorer, [image])
             row = row_of(file.name, judged)
             move = move_from_row(row, scorer, z_step_um)
-        return Scored(row, move, properties_of(image, judged))
+        return Scored(row, move, quantities_of(image, judged))
 
     def score_batch(
         self, files: Sequence[MemoryFile], max_pixels: int, z_step_um: float | None, go_on: Callable[[], None]
@@ -131,13 +130,6 @@ class Engine:
             pictures = thumbnails(stack, range(pick.n_slices), thumbnail_px)
         fit = fitted_sharpness(pick, positions(stack)[0])
         return Picked(pick, fit, [None if picture is None else as_data_url(picture) for picture in pictures])
-
-
-def properties_of(image: np.ndarray, judged: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Contrast, brightness and chroma of an image's native window, as the model's guard saw them if it has one."""
-    if not set(PROPERTIES) <= set(judged):
-        judged = image_properties(native_window(image)[np.newaxis])
-    return {name: float(judged[name][0]) for name in PROPERTIES}
 
 
 def as_data_url(picture: np.ndarray) -> str:

@@ -9,9 +9,10 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from deep.competence import PROPERTIES
 from evaluation.drift.profile import Profile
+from evaluation.drift.quantities import QUANTITIES
 from evaluation.drift.rolling import rolling_drift
+from evaluation.drift.statistics import UNSURE
 from serve.engine import Picked, Scored
 
 disable_created_metrics()  # a time of birth for every series would double the text
@@ -38,23 +39,18 @@ class Rolling:
         Number of images.
     """
 
-    QUANTITIES = ("score", "interval_width", *PROPERTIES, "unsure")
-
     def __init__(self, length: int) -> None:
-        self._rows: deque[tuple[float, ...]] = deque(maxlen=length)
+        self._rows: deque[dict[str, float]] = deque(maxlen=length)
 
     def add(self, scored: Scored) -> None:
-        """Take in one readable image."""
-        row = scored.row
-        if row.focus_score is None or row.lower is None or row.upper is None:
-            return
-        seen = [scored.properties[name] for name in PROPERTIES]
-        self._rows.append((row.focus_score, row.upper - row.lower, *seen, float(row.status == "unsure")))
+        """Take in one image; an unreadable one has nothing to give."""
+        if scored.quantities:
+            self._rows.append(scored.quantities)
 
     def values(self) -> dict[str, np.ndarray]:
         """Return the values of each quantity, oldest first; empty arrays before the first image."""
-        rows = np.array(list(self._rows), dtype=float).reshape(-1, len(self.QUANTITIES))
-        return dict(zip(self.QUANTITIES, rows.T, strict=True))
+        rows = list(self._rows)
+        return {name: np.array([row[name] for row in rows]) for name in QUANTITIES}
 
 
 class RollingCollector(Collector):
@@ -76,7 +72,7 @@ class RollingCollector(Collector):
         """Yield the families."""
         values = self._rolling.values()
         yield from self._drift(values)
-        unsure = values.pop("unsure")
+        unsure = values.pop(UNSURE)
         yield GaugeMetricFamily(f"{PREFIX}_rolling_images", "Images the rolling figures are about.", len(unsure))
         if not len(unsure):
             return
@@ -92,7 +88,7 @@ class RollingCollector(Collector):
         """Yield the distance of each quantity from the reference; none before there are enough images to tell."""
         if self._reference is None:
             return
-        figures = rolling_drift(self._reference, {**values, "unsure": values["unsure"].astype(bool)})
+        figures = rolling_drift(self._reference, values)
         for field, meaning in DRIFT_FIGURES.items():
             family = GaugeMetricFamily(f"{PREFIX}_drift_{field}", meaning, labels=["quantity"])
             for name, figure in figures.items():

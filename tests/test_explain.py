@@ -318,7 +318,7 @@ def test_models_agree_where_their_intervals_overlap():
 
 def test_a_grey_image_is_explained_with_a_warning(student, baseline):
     grey = np.repeat(made_cell(2).mean(axis=-1, keepdims=True), 3, axis=-1).astype(np.uint8)
-    verdict = explain.judge(student, grey, lambda: explain.doubts_of_network(student, native_window(grey)))
+    verdict = explain.verdict_of(student, grey, lambda: explain.doubts_of_network(student, native_window(grey)))
     assert verdict.status == "unsure"
     assert verdict.doubt.startswith("chroma 0, ")
     part = explain.explain_baseline(baseline, np.full((128, 128, 3), 220, np.uint8))

@@ -1,6 +1,5 @@
 """Two sets of images held against each other: what moved, in words, as a table, as JSON."""
 
-import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dataset.errors import InputError
-from dataset.files import atomic_path
+from dataset.files import atomic_path, sha256_of
 from evaluation.drift.profile import Profile, make_profile, read_profile
 from evaluation.drift.samples import Sample, count_sentence, measure_sample
 from evaluation.drift.verdict import QuantityDrift, as_text, compare, conclusion, verdict
@@ -88,7 +87,7 @@ def read_reference(
     tuple
         The profile, and one sentence for whatever is wrong with it or with its images.
     """
-    sha256 = hashlib.sha256(find_model(model).read_bytes()).hexdigest()
+    sha256 = sha256_of(find_model(model))
     if not path.is_file():
         sample = measure_sample(path, model=model, group_by=group_by, jobs=jobs)
         profile = make_profile(sample.quantities, sample.groups, model_sha256=sha256, feature_version=feature_version())

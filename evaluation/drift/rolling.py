@@ -19,7 +19,7 @@ def rolling_drift(profile: Profile, recent: Mapping[str, ArrayLike]) -> dict[str
     profile
         The saved reference.
     recent
-        By quantity: the latest values, ``(n,)`` each; booleans for ``unsure``. NaN is left out.
+        By quantity: the latest values, ``(n,)`` each; 0 or 1 for ``unsure``. NaN is left out.
 
     Returns
     -------

@@ -13,14 +13,12 @@ from dataset.errors import InputError
 from dataset.labels import field_of
 from dataset.progress import track
 from dataset.stacks import STACKS_FOLDER, TIFF_SUFFIXES, Slice, find_stacks
-from deep.competence import image_properties
-from deep.window import WINDOW_PX, native_window
 from evaluation.drift.profile import FEWEST_GROUPS, FEWEST_IMAGES
-from evaluation.drift.statistics import UNSURE
+from evaluation.drift.quantities import quantities_of
 from evaluation.drift.verdict import feature_quantity
 from features.measures import measure
 from stack_inference.scorers import load_scorer
-from stack_inference.scoring import Scorer
+from stack_inference.scoring import Scorer, judge
 from stack_inference.single_image import find_images
 
 BATCH = 32
@@ -36,7 +34,7 @@ class Sample:
     path
         Where they came from.
     quantities
-        By name, ``(n,)`` each; booleans for ``unsure``.
+        By name, ``(n,)`` each; 0 or 1 for ``unsure``.
     groups
         ``(n,)``: which images belong together.
     problems
@@ -188,15 +186,7 @@ def _measure(plane: Slice, scorer: Scorer) -> dict[str, float] | str:
     try:
         image = plane.read()
         features = measure(image)
-        scored = scorer.score_images([image]).iloc[0]
+        judged = judge(scorer, [image])
     except InputError as error:
         return str(error) if str(plane.path) in str(error) else f"{plane.path}: {error}"
-    window_px = getattr(getattr(scorer, "sidecar", None), "window_px", WINDOW_PX)
-    properties = image_properties(native_window(image, window_px)[np.newaxis])
-    return {
-        "score": float(scored["score"]),
-        "interval_width": float(scored["upper"] - scored["lower"]),
-        UNSURE: scored.get("status") == "unsure",
-        **{name: float(value[0]) for name, value in properties.items()},
-        **{feature_quantity(name): value for name, value in features.items()},
-    }
+    return quantities_of(image, judged) | {feature_quantity(name): value for name, value in features.items()}

@@ -23,7 +23,7 @@ from evaluation.explain.attribution import Attribution, Region, attribute, expec
 from evaluation.explain.contributions import Contributions, contributions
 from features.baseline import Baseline, load_baseline
 from features.baseline_file import MODEL_FILE as BASELINE_FILE
-from stack_inference.scoring import Scorer
+from stack_inference.scoring import Scorer, judge
 
 if TYPE_CHECKING:
     import keras
@@ -234,7 +234,7 @@ def explain_network(student: KerasStudent, image: np.ndarray) -> NetworkPart:
     window = native_window(image, student.sidecar.window_px)
     attribution = attribute(expected_score(student.network, bins), window, step)
     return NetworkPart(
-        verdict=judge(student, image, lambda: doubts_of_network(student, window)),
+        verdict=verdict_of(student, image, lambda: doubts_of_network(student, window)),
         centres=bins.centres,
         distribution=student.predict(window[np.newaxis])["distribution"][0],
         window=window,
@@ -246,15 +246,15 @@ def explain_network(student: KerasStudent, image: np.ndarray) -> NetworkPart:
 def explain_baseline(baseline: Baseline, image: np.ndarray) -> BaselinePart:
     """Score an image with the baseline and share the score out to its features."""
     shares = contributions(baseline, image)
-    return BaselinePart(judge(baseline, image, lambda: doubts_of_baseline(baseline, shares)), shares)
+    return BaselinePart(verdict_of(baseline, image, lambda: doubts_of_baseline(baseline, shares)), shares)
 
 
-def judge(scorer: Scorer, image: np.ndarray, doubts: Callable[[], list[str]]) -> Verdict:
+def verdict_of(scorer: Scorer, image: np.ndarray, doubts: Callable[[], list[str]]) -> Verdict:
     """Score an image as ``cli.py score`` does; ``doubts`` is asked why where the scorer is unsure."""
-    row = scorer.score_images([image]).iloc[0]
-    score, lower, upper = (float(row[name]) for name in ("score", "lower", "upper"))
-    if row["status"] != "unsure":
-        return Verdict(score, lower, upper, str(row["status"]))
+    judged = judge(scorer, [image])
+    score, lower, upper = (float(judged[name][0]) for name in ("score", "lower", "upper"))
+    if judged["status"][0] != "unsure":
+        return Verdict(score, lower, upper, str(judged["status"][0]))
     return Verdict(score, lower, upper, "unsure", ", ".join(doubts()) or "both sides of focus are possible")
 
 
