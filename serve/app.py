@@ -1,14 +1,14 @@
 """The routes of the service; each receives, hands over to the engine in a worker thread, and answers."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import anyio
 from fastapi import Depends, FastAPI, Query, Response, Security
 from fastapi.responses import FileResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -47,7 +47,7 @@ class Service:
         self.engine = Engine(settings.model, settings.workers)
         self.telemetry = Telemetry(settings.rolling_images, self._reference())
         self.intake = Intake(settings)
-        self._workers = anyio.CapacityLimiter(settings.workers)
+        self._threads = ThreadPoolExecutor(settings.workers, thread_name_prefix="score")
 
     def _reference(self) -> Profile | None:
         path = self.settings.reference
@@ -65,7 +65,7 @@ class Service:
         """Run ``function`` in a worker thread; it gets a function that raises once the request's time is over.
 
         A thread cannot be stopped from outside: when the time is over the request is answered, and its thread goes on
-        to the next check. The limits on pixels bound how long that is.
+        to the next check, and takes no other work until then. The limits on pixels bound how long that is.
         """
         seconds = self.settings.work_seconds
         late = Refusal(503, f"The answer took longer than {seconds:g} s: send fewer images.", {"Retry-After": "5"})
@@ -76,10 +76,7 @@ class Service:
                 raise late
 
         try:
-            with anyio.fail_after(seconds):
-                return await anyio.to_thread.run_sync(
-                    partial(function, go_on), abandon_on_cancel=True, limiter=self._workers
-                )
+            return await asyncio.wait_for(asyncio.wrap_future(self._threads.submit(function, go_on)), seconds)
         except TimeoutError:
             raise late from None
 
@@ -209,5 +206,5 @@ def _add_guarded_routes(app: FastAPI, service: Service, guards: list[Any]) -> No
         dependencies=guards,
     )
     async def metrics() -> Response:
-        text = await anyio.to_thread.run_sync(service.telemetry.exposition)
+        text = await asyncio.to_thread(service.telemetry.exposition)
         return Response(text, media_type=CONTENT_TYPE_LATEST)

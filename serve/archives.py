@@ -1,7 +1,6 @@
 """Zip files of images, read in memory under limits; nothing is unpacked to disk and no name in it is opened."""
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from dataset.images import IMAGE_SUFFIXES
@@ -19,7 +18,7 @@ def is_zip(file: MemoryFile) -> bool:
     return file.content[:4] in (b"PK\x03\x04", b"PK\x05\x06")
 
 
-def zip_images(file: MemoryFile, settings: Settings) -> list[MemoryFile]:
+def zip_images(file: MemoryFile, settings: Settings, most_bytes: int) -> list[MemoryFile]:
     """Unpack the images of a zip file into memory.
 
     Other files, hidden ones and what macOS adds are passed over.
@@ -29,7 +28,9 @@ def zip_images(file: MemoryFile, settings: Settings) -> list[MemoryFile]:
     file
         The zip file.
     settings
-        ``max_files``, ``max_unpacked_bytes`` and ``max_zip_ratio`` hold.
+        ``max_files`` and ``max_zip_ratio`` hold.
+    most_bytes
+        What the images may unpack to together.
 
     Returns
     -------
@@ -44,16 +45,18 @@ def zip_images(file: MemoryFile, settings: Settings) -> list[MemoryFile]:
     """
     try:
         with zipfile.ZipFile(file.open()) as archive:
-            entries = list(_image_entries(file, archive, settings))
+            entries = _image_entries(file, archive, settings, most_bytes)
             return [MemoryFile(entry.filename, _unpack(file, archive, entry)) for entry in entries]
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+    except Refusal:
+        raise
+    except Exception as error:  # zipfile and zlib raise BadZipFile, zlib.error, struct.error, EOFError, ValueError ...
         raise Refusal(422, f"{file} is a damaged zip file ({error}): make it again.") from error
-    except MemoryError:
-        raise Refusal(413, f"{file} needs more memory than there is: send fewer or smaller images.") from None
 
 
-def _image_entries(file: MemoryFile, archive: zipfile.ZipFile, settings: Settings) -> Iterator[zipfile.ZipInfo]:
-    """Yield the entries to unpack, once the directory of the archive as a whole has been judged."""
+def _image_entries(
+    file: MemoryFile, archive: zipfile.ZipFile, settings: Settings, most_bytes: int
+) -> list[zipfile.ZipInfo]:
+    """Find the entries to unpack and judge them by what the archive's directory says, before anything is unpacked."""
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     # Twice the images are let through, since a system may add a hidden file to each.
     if len(entries) > 2 * settings.max_files:
@@ -63,11 +66,11 @@ def _image_entries(file: MemoryFile, archive: zipfile.ZipFile, settings: Setting
     images = [entry for entry in entries if _is_image(entry.filename)]
     if not images:
         raise Refusal(422, f"{file} holds no image ({', '.join(IMAGE_SUFFIXES)}): put the slices of one stack into it.")
-    if sum(entry.file_size for entry in images) > settings.max_unpacked_bytes:
-        raise Refusal(413, f"{file} unpacks to more than {settings.max_unpacked_bytes} bytes: send fewer images.")
+    if sum(entry.file_size for entry in images) > most_bytes:
+        raise Refusal(413, f"{file} unpacks to more than the {most_bytes} bytes left to it: send fewer images.")
     for entry in images:
         _check_entry(file, entry, settings)
-    yield from images
+    return images
 
 
 def _check_name(file: MemoryFile, entry: zipfile.ZipInfo) -> None:

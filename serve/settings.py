@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     token
         Bearer token that scoring and metrics ask for; none by default, as the service binds to loopback by default.
     max_request_bytes, max_unpacked_bytes
-        Of a request's body, and of what a zip in it unpacks to.
+        Of a request's body, and of what all zips in it unpack to.
     max_buffered_bytes
         Of the bodies of all requests that are being received or worked on.
     max_files

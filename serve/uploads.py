@@ -17,7 +17,7 @@ from serve.archives import is_zip, zip_images
 from serve.refusals import CLOSE, Refusal
 from serve.settings import Settings
 
-FIELDS = ("files", "file")
+FIELD = "files"
 RAW_TYPES = ("image/", "application/zip", "application/octet-stream")
 TIFF_CODECS = frozenset({"NONE", "LZW", "DEFLATE", "ADOBE_DEFLATE", "PACKBITS", "ZSTD", "LZMA", "ZSTD_DEPRECATED"})
 """Those that unpack to the size that the directory states; the others have headers of their own that may state more."""
@@ -125,7 +125,7 @@ class Intake:
         except MultiPartException as error:
             status = 413 if "Too many files" in error.message else 400
             raise Refusal(status, f"The form cannot be read ({error.message.rstrip('.')}).") from None
-        parts = [part for name in FIELDS for part in form.getlist(name) if isinstance(part, UploadFile)]
+        parts = [part for part in form.getlist(FIELD) if isinstance(part, UploadFile)]
         files = [MemoryFile(_name(part, place), await part.read()) for place, part in enumerate(parts)]
         await form.close()
         if not files:
@@ -144,7 +144,7 @@ def images_of(files: Sequence[MemoryFile], settings: Settings) -> list[MemoryFil
         413 for too many files or pixels; 415 where none of the files is an image, or a TIFF file's codec is not
         taken; whatever ``zip_images`` raises.
     """
-    images = [image for file in files for image in (zip_images(file, settings) if is_zip(file) else [file])]
+    images = unpacked(files, settings)
     if len(images) > settings.max_files:
         raise Refusal(413, f"The request holds {len(images)} images: send at most {settings.max_files}.")
     if not any(_is_known(image) for image in images):
@@ -160,6 +160,20 @@ def images_of(files: Sequence[MemoryFile], settings: Settings) -> list[MemoryFil
             f"The images have {pixels} pixels together, more than {settings.max_request_pixels}: "
             "crop them to the cell, or send fewer.",
         )
+    return images
+
+
+def unpacked(files: Sequence[MemoryFile], settings: Settings) -> list[MemoryFile]:
+    """Put the images of zip files in their place; all zip files of a request share ``max_unpacked_bytes``."""
+    images: list[MemoryFile] = []
+    left = settings.max_unpacked_bytes
+    for file in files:
+        if not is_zip(file):
+            images.append(file)
+            continue
+        found = zip_images(file, settings, left)
+        left -= sum(len(image.content) for image in found)
+        images += found
     return images
 
 

@@ -1,12 +1,16 @@
 """The service's answers: the same as the command line's, and one sentence for whatever cannot be used."""
 
+import asyncio
+import base64
 import io
 import json
 import random
+import time
 import zipfile
 
 import numpy as np
 import pytest
+import tifffile
 from fastapi.testclient import TestClient
 from PIL import Image
 from pydantic import SecretStr
@@ -15,11 +19,12 @@ from cli import main
 from dataset.errors import InputError
 from dataset.images import read_image
 from dataset.version import VERSION
+from evaluation.drift.quantities import QUANTITIES
 from models import DEFAULT_MODEL
 from serve import answers
 from serve.app import create_app
+from serve.refusals import Refusal
 from serve.settings import Settings, load_settings
-from serve.telemetry import Rolling
 from stack_inference.scorers import load_scorer
 from stack_inference.single_image import score_files
 from tests.made_cells import made_cell, save_image
@@ -154,7 +159,7 @@ def test_the_fit_peaks_at_the_sharpest_and_thumbnails_are_pictures(client):
     for one in answer["slices"]:
         kind, _, data = one["thumbnail"].partition(",")
         assert kind == "data:image/jpeg;base64"
-        with Image.open(io.BytesIO(__import__("base64").b64decode(data))) as picture:
+        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
             assert max(picture.size) <= 48
 
 
@@ -174,8 +179,6 @@ def test_a_damaged_slice_is_a_gap(client):
 
 def grey_tiff(pages=1):
     buffer = io.BytesIO()
-    import tifffile
-
     tifffile.imwrite(buffer, np.zeros((pages, 32, 32), np.uint8), photometric="minisblack")
     return buffer.getvalue()
 
@@ -183,6 +186,21 @@ def grey_tiff(pages=1):
 def jpeg_tiff():
     return example_tiff(compression="jpeg")
 
+
+def png():
+    buffer = io.BytesIO()
+    Image.fromarray(made_cell(2, 40, 40)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+DAMAGED = {
+    "zip": ("/score-batch", zipped(SLICES[:2], zipfile.ZIP_DEFLATED)),
+    "jpg": ("/score", SLICES[0][1]),
+    "png": ("/score", png()),
+    "tif": ("/pick-focus", example_tiff(compression="zlib")),
+    "ij.tif": ("/pick-focus", example_tiff(imagej=True)),
+}
+"""Whole files that bytes are changed in, and where they are sent."""
 
 REFUSED = {
     "not an image": ("/score", [("a.jpg", b"hello there")], 415, "not an image"),
@@ -232,6 +250,29 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(client, case):
     assert words in sentence
     assert "\n" not in sentence
     assert client.post("/score", files=form(SLICES[:1])).status_code == 200
+
+
+def test_zips_of_one_request_share_what_they_may_unpack_to():
+    one = zipped(SLICES)
+    size = sum(len(content) for _, content in SLICES)
+    with client_with(max_unpacked_bytes=size + size // 2) as small:
+        assert small.post("/score-batch", files=form([("a.zip", one)])).is_success
+        answer = small.post("/score-batch", files=form([("a.zip", one), ("b.zip", one)]))
+    assert answer.status_code == 413
+    assert "b.zip" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("kind", ["zip", "jpg", "png", "tif", "ij.tif"])
+def test_damage_anywhere_is_answered_with_a_sentence(client, kind):
+    rng = random.Random(kind)
+    path, whole = DAMAGED[kind]
+    for _ in range(60):
+        content = bytearray(whole)
+        for _ in range(rng.choice([1, 2, 5])):
+            ends = [rng.randrange(len(content)), rng.randrange(300), len(content) - 1 - rng.randrange(300)]
+            content[rng.choice(ends)] = rng.choice([0, 255, rng.randrange(256)])
+        answer = client.post(path, files=form([(f"x.{kind}", bytes(content))]))
+        assert answer.status_code in (200, 413, 415, 422), answer.text
 
 
 @pytest.mark.parametrize(
@@ -308,6 +349,23 @@ def test_a_request_that_takes_too_long_is_given_up():
     assert "longer than" in answer.json()["detail"]
 
 
+def test_work_that_was_given_up_keeps_its_thread():
+    at_once, most = [], []
+
+    def stubborn(go_on):
+        at_once.append(1)
+        most.append(len(at_once))
+        time.sleep(0.2)
+        at_once.pop()
+
+    with client_with(work_seconds=0.05) as hurried:
+        for _ in range(4):
+            with pytest.raises(Refusal) as refused:
+                asyncio.run(hurried.app.state.service.work(stubborn))
+            assert refused.value.status_code == 503
+    assert max(most) == 1  # one worker
+
+
 def test_too_many_requests_are_told_to_come_back(client):
     guard = client.app.middleware_stack.app
     while not hasattr(guard, "max_in_flight"):
@@ -374,7 +432,7 @@ def test_metrics_tell_drift_from_a_reference(tmp_path, capsys):
         before = _figures(watched.get("/metrics").text, "psi")
         watched.post("/score-batch", files=form(dark))
         after = _figures(watched.get("/metrics").text, "psi")
-    assert set(before) == set(Rolling.QUANTITIES)
+    assert set(before) == set(QUANTITIES)
     assert before["brightness"] < 0.05 < 0.5 < after["brightness"]
 
 
