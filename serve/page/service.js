@@ -89,11 +89,9 @@ function parsed(text) {
   }
 }
 
-/** The service's sentence; a framework's list of faults is joined to one. */
+/** The service's sentence; none where something before it, a proxy say, has answered. */
 function detailOf(content) {
-  const detail = content?.detail;
-  if (Array.isArray(detail)) return detail.map((fault) => fault?.msg ?? "").filter(Boolean).join("; ");
-  return typeof detail === "string" ? detail : "";
+  return typeof content?.detail === "string" ? content.detail : "";
 }
 
 function unexplained(status) {
