@@ -20,7 +20,7 @@ from evaluation.drift.quantities import quantities_of
 from stack_inference.calibration import load_calibration
 from stack_inference.decide import uses_scores
 from stack_inference.fitted import fitted_sharpness
-from stack_inference.moves import Move, move_from_row
+from stack_inference.moves import Move, move_from_judged
 from stack_inference.pick import Pick, pick_focus
 from stack_inference.scorers import find_model, load_scorer
 from stack_inference.scoring import Scorer, judge, positions
@@ -94,9 +94,8 @@ class Engine:
         image = read_image(file, max_pixels)
         with self._scorer() as scorer:
             judged = judge(scorer, [image])
-            row = row_of(file.name, judged)
-            move = move_from_row(row, scorer, z_step_um)
-        return Scored(row, move, quantities_of(image, judged))
+            move = move_from_judged(judged, scorer, z_step_um)
+        return Scored(row_of(file.name, judged), move, quantities_of(image, judged))
 
     def score_batch(
         self, files: Sequence[MemoryFile], max_pixels: int, z_step_um: float | None, go_on: Callable[[], None]

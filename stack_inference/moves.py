@@ -4,14 +4,13 @@ Positions follow the score's sign: a positive defocus means that the lens is too
 towards the sample, negative.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dataset.errors import InputError
 from stack_inference.scoring import Scorer, judge, score_per_slice
-from stack_inference.single_image import ImageScore
 
 SIGMA_OF_90 = 1.645
 
@@ -60,24 +59,15 @@ def move_from_one(image: np.ndarray, scorer: Scorer, z_step_um: float | None = N
     InputError
         If the model does not say its score per slice, or the step is not positive.
     """
-    judged = {name: values[0] for name, values in judge(scorer, [image]).items()}
-    state = str(judged.get("status", ""))
-    return move_from_score(judged["score"], judged["lower"], judged["upper"], state, scorer, z_step_um)
+    return move_from_judged(judge(scorer, [image]), scorer, z_step_um)
 
 
-def move_from_row(row: ImageScore, scorer: Scorer, z_step_um: float | None = None) -> Move:
-    """Step to take from a row that ``scorer`` has given; see ``move_from_one``. InputError for an unreadable one."""
-    if row.focus_score is None or row.lower is None or row.upper is None:
-        raise InputError(f"{row.image_path} has no score to move by: {row.problem}")
-    return move_from_score(row.focus_score, row.lower, row.upper, row.status, scorer, z_step_um)
-
-
-def move_from_score(
-    score: float, lower: float, upper: float, state: str, scorer: Scorer, z_step_um: float | None = None
-) -> Move:
-    """Step to take from a score, its interval and status that ``scorer`` has given; see ``move_from_one``."""
+def move_from_judged(judged: Mapping[str, np.ndarray], scorer: Scorer, z_step_um: float | None = None) -> Move:
+    """Step to take from what ``scorer`` found of one image by ``scoring.judge``; see ``move_from_one``."""
     step = _step(scorer)
-    defocus, error = float(score) / step, float(upper - lower) / (2 * SIGMA_OF_90 * step)
+    score, lower, upper = (float(judged[name][0]) for name in ("score", "lower", "upper"))
+    defocus, error = score / step, (upper - lower) / (2 * SIGMA_OF_90 * step)
+    state = str(judged["status"][0]) if "status" in judged else ""
     if not np.isfinite(defocus) or state == "unsure":
         return _move(-defocus, error, "unsure", "the side is not settled: take a second image at another z", z_step_um)
     if abs(defocus) <= 0.5:

@@ -95,15 +95,10 @@ def _score_batch(batch: Sequence[Path], scorer: Scorer) -> list[ImageScore]:
     rows: list[ImageScore] = []
     for path in batch:
         try:
-            rows.append(score_image(str(path), read_image(path), scorer))
+            rows.append(row_of(str(path), judge(scorer, [read_image(path)])))
         except InputError as error:
             rows.append(unreadable(str(path), error))
     return rows
-
-
-def score_image(name: str, image: np.ndarray, scorer: Scorer) -> ImageScore:
-    """Row of one image as ``dataset.images.read_image`` gives it; raises InputError where the scorer refuses it."""
-    return row_of(name, judge(scorer, [image]))
 
 
 def row_of(name: str, judged: Mapping[str, np.ndarray]) -> ImageScore:
