@@ -5,15 +5,15 @@ DEMO := demo
 # OpenMP in every worker process on top of a process per core only makes the cores wait for each other.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup demo test lint benchmark container clean
+.PHONY: setup demo test lint benchmark clean
 
 setup: .venv/.installed
 
 # uv installs in a tenth of pip's time; compiled bytecode makes the first start as fast as the later ones.
-.venv/.installed: $(wildcard requirements*.txt)
+.venv/.installed: $(wildcard requirements*.txt) pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(PY) -m uv pip install --quiet --compile-bytecode --python $(PY) -r requirements-dev.txt
+	$(PY) -m uv pip install --quiet --compile-bytecode --python $(PY) -r requirements-dev.txt --editable .
 	touch $@
 
 demo: setup
@@ -37,11 +37,7 @@ lint: setup
 	$(PY) -m mypy
 
 benchmark: setup
-	$(PY) benchmarks/features.py --output results/features_benchmark.md
-
-# Performs the Dockerfile's steps without an engine, runs what they make, and says what it found.
-container: setup
-	$(PY) -m container.clean_room
+	$(PY) -m benchmarks.features --output results/features_benchmark.md
 
 clean:
 	rm -rf .venv $(DEMO) .pytest_cache .ruff_cache .mypy_cache .hypothesis

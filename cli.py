@@ -3,12 +3,21 @@
 import json
 import os
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dataset.errors import InputError
+if (
+    not __package__
+):  # `python cli.py` in a checkout or an unpacked submission: this folder is the package, installed or not
+    _here = spec_from_file_location("focus_picker", Path(__file__).with_name("__init__.py"))
+    assert _here is not None and _here.loader is not None
+    sys.modules["focus_picker"] = module_from_spec(_here)
+    _here.loader.exec_module(sys.modules["focus_picker"])
+
+from focus_picker.dataset.errors import InputError
 
 app = typer.Typer(
     help="Signed focus scores of white-blood-cell images, and the best plane of a z-stack.",
@@ -53,8 +62,8 @@ def simulate(
     overwrite: Annotated[bool, typer.Option(help="Replace a data set that simulate made.")] = False,
 ) -> None:
     """Make a data set with known truth by partially coherent wave optics."""
-    from dataset.simulation.generate import simulate_dataset
-    from dataset.simulation.instrument import load_instrument
+    from focus_picker.dataset.simulation.generate import simulate_dataset
+    from focus_picker.dataset.simulation.instrument import load_instrument
 
     table = simulate_dataset(
         dataset,
@@ -79,9 +88,9 @@ def inspect(
     jobs: Jobs = 2,
 ) -> None:
     """Tell what is in a data set and what is wrong with it; exit 2 if it cannot be used for training."""
-    from dataset.inspection import describe, inspect_dataset
-    from dataset.labels import check_labels
-    from dataset.sheet import contact_sheet
+    from focus_picker.dataset.inspection import describe, inspect_dataset
+    from focus_picker.dataset.labels import check_labels
+    from focus_picker.dataset.sheet import contact_sheet
 
     inspection = inspect_dataset(dataset, jobs=jobs)
     print(describe(inspection))
@@ -102,9 +111,9 @@ def baseline(
     track: Track = False,
 ) -> None:
     """Train and test the baseline: handcrafted focus measures and cues into LightGBM."""
-    from evaluation.baseline_run import run_baseline
-    from evaluation.summary import summarise
-    from evaluation.tracking.tracker import tracked
+    from focus_picker.evaluation.summary import summarise
+    from focus_picker.training.baseline_run import run_baseline
+    from focus_picker.training.tracking.tracker import tracked
 
     with tracked("baseline", output, track, dataset=dataset, seed=seed, jobs=jobs) as tracker:
         metrics = run_baseline(dataset, output, seed=seed, jobs=jobs)
@@ -136,14 +145,14 @@ def train_cnn(
     track: Track = False,
 ) -> None:
     """Train the CNN: teacher on image and features, distilled into the student that ships as focus_model.tflite."""
-    from deep.quiet import quiet_stderr
+    from focus_picker.deep.quiet import quiet_stderr
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr():  # TensorFlow greets from C++ before its log level counts
-        from evaluation.cnn_run import run_cnn
-    from evaluation.summary import summarise, summarise_epoch
-    from evaluation.tracking.tracker import finished_epochs, tracked
-    from models import DEFAULT_WEIGHTS
+        from focus_picker.training.cnn_run import run_cnn
+    from focus_picker.evaluation.summary import summarise, summarise_epoch
+    from focus_picker.models import DEFAULT_WEIGHTS
+    from focus_picker.training.tracking.tracker import finished_epochs, tracked
 
     start = {"default": DEFAULT_WEIGHTS, "none": None}.get(init, init)
     settings = {"resume": resume, "controls": controls, "onnx": onnx, "seed": seed, "jobs": jobs}
@@ -169,10 +178,10 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score single images: signed score, 90 % interval, and what it means. CSV on stdout unless told otherwise."""
-    from dataset.files import atomic_path
-    from models import DEFAULT_MODEL
-    from stack_inference.scorers import load_scorer
-    from stack_inference.single_image import find_images, score_files, score_table
+    from focus_picker.dataset.files import atomic_path
+    from focus_picker.models import DEFAULT_MODEL
+    from focus_picker.stack_inference.scorers import load_scorer
+    from focus_picker.stack_inference.single_image import find_images, score_files, score_table
 
     scorer = load_scorer(model or DEFAULT_MODEL)
     rows = list(score_files(find_images(paths), scorer))
@@ -206,10 +215,10 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
 ) -> None:
     """Show why an image got its score: where the network looked and what moved the baseline, as one picture."""
-    from evaluation.explain.explanation import Models, as_record, find_models
-    from evaluation.explain.explanation import explain as explain_image
-    from evaluation.explain.plot import check_output, save_explanation
-    from models import DEFAULT_BASELINE, DEFAULT_WEIGHTS
+    from focus_picker.explain.explanation import Models, as_record, find_models
+    from focus_picker.explain.explanation import explain as explain_image
+    from focus_picker.explain.plot import check_output, save_explanation
+    from focus_picker.models import DEFAULT_BASELINE, DEFAULT_WEIGHTS
 
     check_output(output)
     explanation = explain_image(image, find_models(cnn, baseline, Models(DEFAULT_WEIGHTS, DEFAULT_BASELINE)))
@@ -252,13 +261,13 @@ def pick_focus(
     jobs: Jobs = 2,
 ) -> None:
     """Find the best plane of z-stacks, between slices, with its standard error and a status."""
-    from dataset.stacks import find_stacks
-    from models import DEFAULT_MODEL
-    from stack_inference.batch import pick_many, write_picks
-    from stack_inference.calibration import UNCALIBRATED, load_calibration
-    from stack_inference.decide import uses_scores
-    from stack_inference.plot import picked_sheet, plot_picks
-    from stack_inference.scorers import load_scorer
+    from focus_picker.dataset.stacks import find_stacks
+    from focus_picker.models import DEFAULT_MODEL
+    from focus_picker.stack_inference.batch import pick_many, write_picks
+    from focus_picker.stack_inference.calibration import UNCALIBRATED, load_calibration
+    from focus_picker.stack_inference.decide import uses_scores
+    from focus_picker.stack_inference.plot import picked_sheet, plot_picks
+    from focus_picker.stack_inference.scorers import load_scorer
 
     found = [stack for path in stacks for stack in find_stacks(path)]
     # A named curve fit without a model means the sharpness curve; only what uses scores takes the shipped model.
@@ -296,9 +305,9 @@ def compare(
 
     The tables also go into report.md beside the output folder, between its markers.
     """
-    from evaluation.compare import compare_runs, to_markdown
-    from evaluation.runs import find_runs
-    from evaluation.tracking.tracker import tracked
+    from focus_picker.evaluation.compare import compare_runs, to_markdown
+    from focus_picker.evaluation.runs import find_runs
+    from focus_picker.training.tracking.tracker import tracked
 
     # The report lies beside the results folder; a comparison written elsewhere leaves it alone.
     report = output.parent / "report.md"
@@ -341,9 +350,9 @@ def drift(
 
     The exit code is 0 whether they drift or not.
     """
-    from evaluation.drift.comparison import read_reference, run_drift
-    from evaluation.drift.plot import plot_drift
-    from models import DEFAULT_MODEL
+    from focus_picker.drift.comparison import read_reference, run_drift
+    from focus_picker.drift.plot import plot_drift
+    from focus_picker.models import DEFAULT_MODEL
 
     options: dict = {"model": model or DEFAULT_MODEL, "group_by": group_by, "jobs": jobs}
     if new is None and save_profile is None:
@@ -372,7 +381,7 @@ def package(
     output: Annotated[Path, typer.Option(help="Zip file to write.")],
 ) -> None:
     """Make the submission zip: model, weights, train.py with its code, report; checked by scoring an image with it."""
-    from evaluation.package import package_run
+    from focus_picker.training.package import package_run
 
     names = package_run(run, name, output)
     print(f"{output}: {len(names)} files, {output.stat().st_size / 1e6:.1f} MB; the unpacked model scored its sample")
@@ -392,8 +401,8 @@ def serve(
     Limits and the bearer token are set by environment variables; see docs/serve.md.
     """
     try:
-        from serve.server import run
-        from serve.settings import load_settings
+        from focus_picker.serve.server import run
+        from focus_picker.serve.settings import load_settings
     except ModuleNotFoundError as error:
         raise InputError(f"serve needs {error.name}; pip install -r requirements-serve.txt") from None
 

@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 import typer
 
-from dataset.images import read_image
-from dataset.labels import read_labels, read_truth, true_scores
-from deep.window import native_window
-from evaluation.explain.attribution import Attribution, MakeReference, ValueAndGradient, attribute, expected_score
-from evaluation.explain.attribution import shuffled_within_blocks as shuffled
-from evaluation.explain.explanation import load_student
-from models import DEFAULT_WEIGHTS
+from focus_picker.dataset.images import read_image
+from focus_picker.dataset.labels import read_labels, read_truth, true_scores
+from focus_picker.deep.window import native_window
+from focus_picker.explain.attribution import Attribution, MakeReference, ValueAndGradient, attribute, expected_score
+from focus_picker.explain.attribution import shuffled_within_blocks as shuffled
+from focus_picker.explain.explanation import load_student
+from focus_picker.models import DEFAULT_WEIGHTS
 
 NEAREST, FARTHEST = 0.3, 1.1  # scores of the images that are explained
 PIECE_PX = 32

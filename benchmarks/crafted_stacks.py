@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dataset.stacks import Stack
+from focus_picker.dataset.stacks import Stack
 
 
 def sharpest(images: Sequence[np.ndarray]) -> int:

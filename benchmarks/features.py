@@ -21,9 +21,9 @@ sys.path.insert(0, str(ROOT))  # in front of this folder, whose features.py woul
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-from dataset.files import write_text  # noqa: E402
-from dataset.images import read_image  # noqa: E402
-from features import CUES, MEASURES, Intermediates, measure  # noqa: E402
+from focus_picker.dataset.files import write_text  # noqa: E402
+from focus_picker.dataset.images import read_image  # noqa: E402
+from focus_picker.features import CUES, MEASURES, Intermediates, measure  # noqa: E402
 
 HEIGHT, WIDTH = 120, 140
 CROPS = ROOT / ".." / "shared" / "data" / "wbc_crops"

@@ -17,12 +17,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import typer
 
-from dataset.files import write_text
-from deep.bins import DEFAULT_BINS
-from deep.export import to_tflite
-from deep.quiet import quiet_stderr
-from deep.student import build_student, with_readout
-from models import DEFAULT_MODEL
+from focus_picker.dataset.files import write_text
+from focus_picker.deep.export import to_tflite
+from focus_picker.deep.quiet import quiet_stderr
+from focus_picker.deep.student import build_student, with_readout
+from focus_picker.models import DEFAULT_MODEL
+from focus_picker.models.bins import DEFAULT_BINS
 
 ROUNDS, RUNS = 60, 15
 

@@ -27,15 +27,15 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dataset.files import write_text  # noqa: E402
-from dataset.images import read_image  # noqa: E402
-from dataset.memory import MemoryFile  # noqa: E402
-from dataset.stacks import find_stacks  # noqa: E402
-from models import DEFAULT_MODEL  # noqa: E402
-from stack_inference.calibration import load_calibration  # noqa: E402
-from stack_inference.pick import pick_focus  # noqa: E402
-from stack_inference.scorers import load_scorer  # noqa: E402
-from stack_inference.scoring import judge  # noqa: E402
+from focus_picker.dataset.files import write_text  # noqa: E402
+from focus_picker.dataset.images import read_image  # noqa: E402
+from focus_picker.dataset.memory import MemoryFile  # noqa: E402
+from focus_picker.dataset.stacks import find_stacks  # noqa: E402
+from focus_picker.models import DEFAULT_MODEL  # noqa: E402
+from focus_picker.stack_inference.calibration import load_calibration  # noqa: E402
+from focus_picker.stack_inference.pick import pick_focus  # noqa: E402
+from focus_picker.stack_inference.scorers import load_scorer  # noqa: E402
+from focus_picker.stack_inference.scoring import judge  # noqa: E402
 
 EXAMPLE = ROOT / "serve" / "page" / "example"
 SIDE_PX = 200

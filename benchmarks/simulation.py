@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 import typer
 
-from dataset.files import write_text
-from dataset.simulation.field import FieldPlan, simulate_field
-from dataset.simulation.instrument import known_instruments, load_instrument
-from dataset.simulation.zero import focus_zero_um
+from focus_picker.dataset.files import write_text
+from focus_picker.dataset.simulation.field import FieldPlan, simulate_field
+from focus_picker.dataset.simulation.instrument import known_instruments, load_instrument
+from focus_picker.dataset.simulation.zero import focus_zero_um
 
 SIDE_PX, REPEATS = 160, 5
 

@@ -33,17 +33,17 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
 from benchmarks.crafted_stacks import CRAFTED, STRANGE, sobel_energy, stack_of  # noqa: E402
-from dataset.errors import InputError  # noqa: E402
-from dataset.files import write_text  # noqa: E402
-from dataset.labels import read_truth  # noqa: E402
-from dataset.stacks import Stack, find_stacks, read_slices  # noqa: E402
-from stack_inference.calibration import StackCalibration, load_calibration  # noqa: E402
-from stack_inference.curves import CURVES, CurveFit  # noqa: E402
-from stack_inference.decide import METHODS, NEEDS_SCORES  # noqa: E402
-from stack_inference.pick import Pick, pick_focus, pick_from_scores  # noqa: E402
-from stack_inference.scorers import load_scorer  # noqa: E402
-from stack_inference.scoring import Scorer, StackScores, score_stack  # noqa: E402
-from stack_inference.template_learning import is_for_learning, load_curves  # noqa: E402
+from focus_picker.dataset.errors import InputError  # noqa: E402
+from focus_picker.dataset.files import write_text  # noqa: E402
+from focus_picker.dataset.labels import read_truth  # noqa: E402
+from focus_picker.dataset.stacks import Stack, find_stacks, read_slices  # noqa: E402
+from focus_picker.stack_inference.calibration import StackCalibration, load_calibration  # noqa: E402
+from focus_picker.stack_inference.curves import CURVES, CurveFit  # noqa: E402
+from focus_picker.stack_inference.decide import METHODS, NEEDS_SCORES  # noqa: E402
+from focus_picker.stack_inference.pick import Pick, pick_focus, pick_from_scores  # noqa: E402
+from focus_picker.stack_inference.scorers import load_scorer  # noqa: E402
+from focus_picker.stack_inference.scoring import Scorer, StackScores, score_stack  # noqa: E402
+from focus_picker.stack_inference.template_learning import is_for_learning, load_curves  # noqa: E402
 
 INSTRUMENTS = ("oil100", "dry50", "dry40")
 SEED = 7
@@ -419,7 +419,7 @@ def to_csv(parts: dict[str, list[Row]]) -> str:
 
 def crops_of(side: str, crops: Path, work: Path) -> Path | None:
     """Folder with the crops on one side, ``train`` or ``test``, of the split that the shipped model was made by."""
-    from models.make_default import crop_is_for_training
+    from focus_picker.training.make_default import crop_is_for_training
 
     folder = work / f"crops_{side}"
     if crops.is_dir() and not folder.is_dir():
@@ -432,8 +432,8 @@ def crops_of(side: str, crops: Path, work: Path) -> Path | None:
 
 def dataset_of(name: str, side: str, options: argparse.Namespace) -> Path:
     """Data set of one instrument; simulated unless ``--work`` has it from an earlier run."""
-    from dataset.simulation.generate import simulate_dataset
-    from dataset.simulation.instrument import load_instrument
+    from focus_picker.dataset.simulation.generate import simulate_dataset
+    from focus_picker.dataset.simulation.instrument import load_instrument
 
     folder = options.work / (name if side == "test" else f"{name}_train")
     if not (folder / "truth.csv").exists():
@@ -445,7 +445,7 @@ def dataset_of(name: str, side: str, options: argparse.Namespace) -> Path:
 
 def own_model(name: str, options: argparse.Namespace) -> Model:
     """Baseline trained and calibrated on an instrument's own stacks, as ``cli.py baseline`` does it."""
-    from evaluation.baseline_run import run_baseline
+    from focus_picker.training.baseline_run import run_baseline
 
     folder = options.work / f"{name}_model"
     if not (folder / "baseline.txt").exists():
@@ -460,7 +460,7 @@ def load_labelled(label: str, path: Path) -> Model:
 
 def given_model(word: str) -> Model | None:
     """Model that stands for the shipped one: ``default``, ``none``, or a path."""
-    from models import DEFAULT_MODEL
+    from focus_picker.models import DEFAULT_MODEL
 
     if word == "none" or (word == "default" and not DEFAULT_MODEL.exists()):
         return None

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from joblib import Parallel, delayed
 
-from dataset.errors import InputError
-from dataset.images import read_image
-from dataset.progress import track
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.images import read_image
+from focus_picker.dataset.progress import track
 
 THUMBNAIL_SIDE = 64
 N_FREQUENCIES = 16

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin
 
-from dataset.errors import InputError
-from dataset.memory import ImageFile, as_image_file
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.memory import ImageFile, as_image_file
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 """Names that count as images when a folder is listed, in lower case."""
@@ -183,7 +183,7 @@ def _read_bmp(path: ImageFile, max_pixels: int) -> np.ndarray:
 
 
 def _read_tiff(path: ImageFile, max_pixels: int) -> np.ndarray:
-    from dataset.tiff import TiffPlanes  # tifffile costs 0.2 s to import, and most data sets hold none
+    from focus_picker.dataset.tiff import TiffPlanes  # tifffile costs 0.2 s to import, and most data sets hold none
 
     with TiffPlanes(path, max_pixels) as tiff:
         if len(tiff) > 1:

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dataset.errors import InputError
-from dataset.fingerprints import Fingerprint, fingerprint_images
-from dataset.labels import LABELS_FILE, check_labels, neighbour_steps, read_truth, score_per_slice
-from dataset.leaks import COLUMNS as LEAK_COLUMNS
-from dataset.leaks import compare_fingerprints, linked_fields
-from dataset.sheet import contact_sheet
-from dataset.splits import PARTS, split_fields
-from dataset.stacks import STACKS_FOLDER, find_stacks
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.fingerprints import Fingerprint, fingerprint_images
+from focus_picker.dataset.labels import LABELS_FILE, check_labels, neighbour_steps, read_truth, score_per_slice
+from focus_picker.dataset.leaks import COLUMNS as LEAK_COLUMNS
+from focus_picker.dataset.leaks import compare_fingerprints, linked_fields
+from focus_picker.dataset.sheet import contact_sheet
+from focus_picker.dataset.splits import PARTS, split_fields
+from focus_picker.dataset.stacks import STACKS_FOLDER, find_stacks
 
 __all__ = ["SEVERITIES", "Inspection", "Problem", "contact_sheet", "describe", "inspect_dataset"]
 

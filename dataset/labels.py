@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from dataset.errors import InputError
-from dataset.stacks import STACKS_FOLDER, slice_numbers
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.stacks import STACKS_FOLDER, slice_numbers
 
 LABELS_FILE = "focus_labels.csv"
 TRUTH_FILE = "truth.csv"

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from dataset.errors import InputError
-from dataset.fingerprints import Fingerprint, aligned_similarity, fingerprint_images, grey_of, watch
-from dataset.images import read_image
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.fingerprints import Fingerprint, aligned_similarity, fingerprint_images, grey_of, watch
+from focus_picker.dataset.images import read_image
 
 COLUMNS = ("image_a", "image_b", "field_a", "field_b", "kind", "distance")
 

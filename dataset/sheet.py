@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
-from dataset.errors import InputError
-from dataset.files import atomic_path
-from dataset.images import read_image, to_uint8
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import atomic_path
+from focus_picker.dataset.images import read_image, to_uint8
 
 MAX_BYTES = 300_000
 TILE_SIDES = (112, 96, 80, 64, 48, 32)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from dataset.errors import InputError
+from focus_picker.dataset.errors import InputError
 
 PARTS = {"train": 0.70, "validation": 0.15, "test": 0.15}
 """Part -> share of the fields, in the order in which they divide the interval 0..1."""

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from dataset.errors import InputError
-from dataset.images import IMAGE_SUFFIXES, read_image
-from dataset.memory import ImageFile, MemoryFile
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.images import IMAGE_SUFFIXES, read_image
+from focus_picker.dataset.memory import ImageFile, MemoryFile
 
 STACKS_FOLDER = "cell_stacks"
 """Where a data set keeps its stacks."""
@@ -46,7 +46,7 @@ class Slice:
         """Read the pixels as ``dataset.images.read_image`` does: (H, W, 3) RGB, ``uint8`` or scaled ``uint16``."""
         if self.page is None:
             return read_image(self.path)
-        from dataset.tiff import TiffPlanes
+        from focus_picker.dataset.tiff import TiffPlanes
 
         with TiffPlanes(self.path) as tiff:
             return tiff.read(self.page)
@@ -156,7 +156,7 @@ def read_each(slices: Sequence[Slice]) -> Iterator[np.ndarray | InputError]:
 
 
 def _read_planes(path: ImageFile, pages: Sequence[int]) -> Iterator[np.ndarray | InputError]:
-    from dataset.tiff import TiffPlanes
+    from focus_picker.dataset.tiff import TiffPlanes
 
     try:
         with TiffPlanes(path) as tiff:
@@ -226,7 +226,7 @@ def _split_tiff_stacks(files: Sequence[File]) -> tuple[list[File], list[File]]:
 
 def _pages_up_to_two(file: ImageFile) -> int:
     """Count the pages of a TIFF file up to 2; 0 where its header cannot be read."""
-    from dataset.tiff_directories import count_pages
+    from focus_picker.dataset.tiff_directories import count_pages
 
     try:
         return count_pages(file, at_most=2)
@@ -248,7 +248,7 @@ def _tiff_stack(path: ImageFile) -> Stack:
     """Describe one multi-page TIFF file; InputError where it is not a readable stack."""
     if path.suffix.lower() not in TIFF_SUFFIXES:
         raise InputError(f"{path} is a single file: give a folder of slices or a multi-page TIFF file.")
-    from dataset.tiff import TiffPlanes
+    from focus_picker.dataset.tiff import TiffPlanes
 
     with TiffPlanes(path) as tiff:
         n_planes, step_um = len(tiff), tiff.z_step_um

@@ -10,11 +10,11 @@ from typing import Any, Self
 import numpy as np
 import tifffile
 
-from dataset.errors import InputError
-from dataset.images import DEFAULT_MAX_PIXELS, check_size
-from dataset.memory import ImageFile, MemoryFile, as_image_file
-from dataset.tiff_directories import count_pages
-from dataset.tiff_metadata import imagej_step_um, read_ome
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.images import DEFAULT_MAX_PIXELS, check_size
+from focus_picker.dataset.memory import ImageFile, MemoryFile, as_image_file
+from focus_picker.dataset.tiff_directories import count_pages
+from focus_picker.dataset.tiff_metadata import imagej_step_um, read_ome
 
 # tifffile logs what it finds odd; whether a file is usable is decided below, in one sentence. With no handler at all
 # Python would print those lines on stderr. A program that configures logging still receives them.

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from dataset.errors import InputError
-from dataset.memory import ImageFile, as_image_file
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.memory import ImageFile, as_image_file
 
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """TIFF 6.0 and BigTIFF field types -> bytes of one value."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import keras
 from keras import layers
 
-from dataset.errors import InputError
+from focus_picker.dataset.errors import InputError
 
 BN_MOMENTUM = 0.9  # an epoch has some fifty steps: the usual 0.99 would leave the statistics epochs behind the weights
 

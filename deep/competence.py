@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from deep.sidecar import Competence
+from focus_picker.models.sidecar import Competence
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 PROPERTIES = ("contrast", "brightness", "chroma", "saturated")

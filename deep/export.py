@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dataset.files import atomic_path
-from deep.quiet import quiet_stderr
+from focus_picker.dataset.files import atomic_path
+from focus_picker.deep.quiet import quiet_stderr
 
 REPRESENTATIVE = 200  # training images that show the int8 converter the range of every tensor
 

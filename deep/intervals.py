@@ -9,8 +9,8 @@ from math import ceil
 
 import numpy as np
 
-from dataset.errors import InputError
-from deep.bins import ScoreBins
+from focus_picker.dataset.errors import InputError
+from focus_picker.models.bins import ScoreBins
 
 COVERAGE = 0.9
 

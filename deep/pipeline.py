@@ -7,10 +7,10 @@ import numpy as np
 import tensorflow as tf
 from joblib import Parallel, delayed
 
-from dataset.images import read_image
-from dataset.progress import track
-from deep.augment import augment
-from deep.window import WINDOW_PX, native_window
+from focus_picker.dataset.images import read_image
+from focus_picker.dataset.progress import track
+from focus_picker.deep.augment import augment
+from focus_picker.deep.window import WINDOW_PX, native_window
 
 SHIFT_PX = 16  # margin around the window that shifts use up
 CHUNK = 256

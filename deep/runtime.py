@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deep.bins import ScoreBins
-from deep.competence import PROPERTIES, image_properties, outside_competence
-from deep.intervals import conformal_interval
-from deep.quiet import quiet_stderr
-from deep.sidecar import ModelFile, read_model_file
-from deep.window import native_window
-from features.decision import decide
+from focus_picker.deep.competence import PROPERTIES, image_properties, outside_competence
+from focus_picker.deep.intervals import conformal_interval
+from focus_picker.deep.quiet import quiet_stderr
+from focus_picker.deep.window import native_window
+from focus_picker.models.bins import ScoreBins
+from focus_picker.models.decision import decide
+from focus_picker.models.sidecar import ModelFile, read_model_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +76,7 @@ class FocusModel:
         Returns
         -------
         dict
-            ``score``, ``lower``, ``upper`` (90 % interval, score units) and ``status`` (see ``features.decision``; an
+            ``score``, ``lower``, ``upper`` (90 % interval, score units) and ``status`` (see ``models.decision``; an
             image unlike anything seen in training is ``unsure`` whatever its score), and the properties that this was
             told by, ``PROPERTIES`` of ``deep.competence``; each ``(N,)``.
         """
@@ -120,5 +120,5 @@ class FocusModel:
 
 
 def load_model(path: str | Path, threads: int = 1) -> FocusModel:
-    """Load a ``.tflite`` file with its side file; see :func:`deep.sidecar.read_model_file` for what is refused."""
+    """Load a ``.tflite`` file with its side file; see :func:`models.sidecar.read_model_file` for what is refused."""
     return FocusModel(read_model_file(path), threads)

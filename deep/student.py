@@ -6,10 +6,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from dataset.errors import InputError
-from deep.backbones import BACKBONE_LAYERS, backbone
-from deep.bins import LOWER_QUANTILE, UPPER_QUANTILE, ScoreBins
-from deep.window import WINDOW_PX
+from focus_picker.dataset.errors import InputError
+from focus_picker.deep.backbones import BACKBONE_LAYERS, backbone
+from focus_picker.deep.window import WINDOW_PX
+from focus_picker.models.bins import LOWER_QUANTILE, UPPER_QUANTILE, ScoreBins
 
 EMBEDDING = "embedding"
 LOGITS = "logits"

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from dataset.files import atomic_path
-from deep.backbones import BACKBONE_LAYERS
-from deep.pipeline import Batches
+from focus_picker.dataset.files import atomic_path
+from focus_picker.deep.backbones import BACKBONE_LAYERS
+from focus_picker.deep.pipeline import Batches
 
 Loss = Callable[[dict[str, tf.Tensor], dict[str, tf.Tensor]], tf.Tensor]
 

@@ -7,7 +7,7 @@ share this one function.
 import cv2
 import numpy as np
 
-from dataset.images import to_uint8
+from focus_picker.dataset.images import to_uint8
 
 WINDOW_PX = 128  # holds a white cell at 0.1 um a pixel
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dataset.errors import InputError
-from dataset.files import atomic_path, write_text
-from evaluation import plots
-from evaluation.metrics import METRICS, by_score, evaluate, paired_bootstrap
-from evaluation.runs import Run, read_run
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import atomic_path, write_text
+from focus_picker.evaluation import plots
+from focus_picker.evaluation.metrics import METRICS, by_score, evaluate, paired_bootstrap
+from focus_picker.evaluation.runs import Run, read_run
 
 BEGIN, END = "<!-- compare:begin -->", "<!-- compare:end -->"
 DIFFERENCE = ("difference", "difference_lower", "difference_upper")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dataset.files import atomic_path
-from evaluation.metrics import scored
+from focus_picker.dataset.files import atomic_path
+from focus_picker.evaluation.metrics import scored
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dataset.errors import InputError
-from dataset.files import atomic_path, sha256_of, write_text
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import atomic_path, sha256_of, write_text
 
 PREDICTIONS, METRICS, CONFIG, ENVIRONMENT = "predictions.csv", "metrics.json", "config.json", "environment.json"
 TEXT_COLUMNS = ("image_path", "field", "stack", "split")

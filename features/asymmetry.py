@@ -20,8 +20,8 @@ pixels.
 
 import math
 
-from features.intermediates import Intermediates
-from features.kernels import LEAST_RMS, log_ratio, mean_product
+from focus_picker.features.intermediates import Intermediates
+from focus_picker.features.kernels import LEAST_RMS, log_ratio, mean_product
 
 COLOUR_FLOOR = 2e-3  # grey levels squared per band and channel: below what a camera's noise leaves there
 GREY = 3  # row of a profile, after red, green and blue

@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from dataset.errors import InputError
-from features import measure
-from features.baseline_file import read_model, write_model
-from features.conformal import calibrate
-from features.decision import decide
+from focus_picker.dataset.errors import InputError
+from focus_picker.features import measure
+from focus_picker.features.baseline_file import read_model, write_model
+from focus_picker.models.conformal import calibrate
+from focus_picker.models.decision import decide
 
 # Some thousand rows grow a tree in 3 ms on one thread. Two threads gain little on idle cores and wait for each other
 # on busy ones (measured: 35 s instead of 1 s), and the sum of a gradient then depends on their number.
@@ -167,7 +167,7 @@ class Baseline(RegressorMixin, BaseEstimator):
         Returns
         -------
         pandas.DataFrame
-            Columns ``score``, ``lower``, ``upper`` (score units) and ``status`` (see ``features.decision``), one row
+            Columns ``score``, ``lower``, ``upper`` (score units) and ``status`` (see ``models.decision``), one row
             an image. An image unlike anything seen in training (blank, saturated, not a cell) is ``unsure`` whatever
             its score.
         """

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from dataset.errors import InputError
-from dataset.files import write_text
-from features import CUES, MEASURES, measure
-from features.conformal import HalfWidths
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import write_text
+from focus_picker.features import CUES, MEASURES, measure
+from focus_picker.models.conformal import HalfWidths
 
 FORMAT = "focus-picker baseline 1"  # rises when a reader would misread older files
 MODEL_FILE = "baseline.txt"

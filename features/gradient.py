@@ -7,8 +7,8 @@ that.
 
 import cv2
 
-from features.intermediates import Intermediates
-from features.kernels import ENERGY_FLOOR, log_ratio, ratio, total_product
+from focus_picker.features.intermediates import Intermediates
+from focus_picker.features.kernels import ENERGY_FLOOR, log_ratio, ratio, total_product
 
 SOBEL_GAIN = 8.0  # Sobel's kernel answers 8 to a ramp of one grey level per pixel
 

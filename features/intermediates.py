@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar, overload
 import cv2
 import numpy as np
 
-from dataset.errors import InputError
-from features import boundary, fourier, kernels
-from features.kernels import GREY_OF_RGB, mean_absolute, mean_square, steps
+from focus_picker.dataset.errors import InputError
+from focus_picker.features import boundary, fourier, kernels
+from focus_picker.features.kernels import GREY_OF_RGB, mean_absolute, mean_square, steps
 
 LEAST_SIDE_PX = 8  # below it the quarter scale has one pixel left and no boundary has a ring
 RED, GREEN, BLUE = 0, 1, 2

@@ -4,8 +4,8 @@ import math
 
 import cv2
 
-from features.intermediates import Intermediates
-from features.kernels import ENERGY_FLOOR, log_ratio, mean_square, ratio, total_absolute, total_square
+from focus_picker.features.intermediates import Intermediates
+from focus_picker.features.kernels import ENERGY_FLOOR, log_ratio, mean_square, ratio, total_absolute, total_square
 
 
 def laplacian_variance(image: Intermediates) -> float:

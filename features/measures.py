@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from dataset.errors import InputError
-from features import asymmetry, gradient, laplacian, spectral, statistics
-from features.asymmetry import EDGE, GREY, HALO, INNER_EDGE, INNER_RIM, OUTER_EDGE, OUTER_RIM
-from features.intermediates import BLUE, GREEN, RED, Intermediates
+from focus_picker.dataset.errors import InputError
+from focus_picker.features import asymmetry, gradient, laplacian, spectral, statistics
+from focus_picker.features.asymmetry import EDGE, GREY, HALO, INNER_EDGE, INNER_RIM, OUTER_EDGE, OUTER_RIM
+from focus_picker.features.intermediates import BLUE, GREEN, RED, Intermediates
 
 Measure = Callable[[Intermediates], float]
 

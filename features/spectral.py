@@ -10,8 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from features.intermediates import BAND_EDGES, Intermediates
-from features.kernels import ENERGY_FLOOR, log_ratio, ratio
+from focus_picker.features.intermediates import BAND_EDGES, Intermediates
+from focus_picker.features.kernels import ENERGY_FLOOR, log_ratio, ratio
 
 _CENTRES = [math.sqrt(low * high) for low, high in pairwise(BAND_EDGES)]
 _LOG_AREAS = [math.log(high**2 - low**2) for low, high in pairwise(BAND_EDGES)]

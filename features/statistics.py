@@ -5,8 +5,8 @@ Blur mixes neighbours and narrows the range.
 
 import numpy as np
 
-from features.intermediates import Intermediates
-from features.kernels import histogram_entropy, lagged_product, log_ratio, mean_square, ratio
+from focus_picker.features.intermediates import Intermediates
+from focus_picker.features.kernels import histogram_entropy, lagged_product, log_ratio, mean_square, ratio
 
 _POWERS = np.stack([((np.arange(256) - 127.5) / 127.5) ** order for order in range(1, 5)], axis=1)
 

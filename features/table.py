@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from dataset.errors import InputError
-from dataset.files import atomic_path, sha256_of
-from dataset.images import read_image
-from dataset.progress import track
-from features.measures import CUES, MEASURES, measure
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import atomic_path, sha256_of
+from focus_picker.dataset.images import read_image
+from focus_picker.dataset.progress import track
+from focus_picker.features.measures import CUES, MEASURES, measure
 
 COLUMNS = (*MEASURES, *CUES)
 BATCH = (

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from deep.bins import ScoreBins
-from deep.pipeline import Batches, centre
-from deep.student import build_student, copy_backbone, start_from
-from deep.training import Loss, Schedule, train
-from hybrid.losses import auxiliary_loss, distillation_loss, label_loss
-from hybrid.preset import Preset
-from hybrid.teacher import build_teacher
+from focus_picker.deep.pipeline import Batches, centre
+from focus_picker.deep.student import build_student, copy_backbone, start_from
+from focus_picker.deep.training import Loss, Schedule, train
+from focus_picker.hybrid.losses import auxiliary_loss, distillation_loss, label_loss
+from focus_picker.hybrid.preset import Preset
+from focus_picker.hybrid.teacher import build_teacher
+from focus_picker.models.bins import ScoreBins
 
 Report = Callable[[str, dict[str, float]], None]
 

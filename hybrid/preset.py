@@ -6,7 +6,7 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dataset.errors import InputError, first_fault
+from focus_picker.dataset.errors import InputError, first_fault
 
 PRESET_FOLDER = Path(__file__).parents[1] / "conf" / "training"
 

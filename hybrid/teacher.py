@@ -6,10 +6,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from deep.backbones import backbone
-from deep.bins import ScoreBins
-from deep.student import EMBEDDING, LOGITS
-from deep.window import WINDOW_PX
+from focus_picker.deep.backbones import backbone
+from focus_picker.deep.student import EMBEDDING, LOGITS
+from focus_picker.deep.window import WINDOW_PX
+from focus_picker.models.bins import ScoreBins
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.engine import Picked, Scored
+from focus_picker.serve.engine import Picked, Scored
 
 MOVE = {
     "slices": -2.15,

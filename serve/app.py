@@ -15,19 +15,19 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from dataset.errors import InputError
-from dataset.memory import MemoryFile
-from dataset.version import VERSION
-from evaluation.drift.profile import Profile, read_profile
-from serve.answers import BatchAnswer, Health, PickAnswer, ScoreAnswer
-from serve.engine import Engine, Picked, Scored
-from serve.guard import Guard
-from serve.refusals import CLOSE, Refusal, install_handlers, responses
-from serve.settings import Settings
-from serve.telemetry import Telemetry
-from serve.uploads import BODY, Intake, images_of, stack_of
-from stack_inference import status
-from stack_inference.decide import METHODS
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.memory import MemoryFile
+from focus_picker.dataset.version import VERSION
+from focus_picker.drift.profile import Profile, read_profile
+from focus_picker.serve.answers import BatchAnswer, Health, PickAnswer, ScoreAnswer
+from focus_picker.serve.engine import Engine, Picked, Scored
+from focus_picker.serve.guard import Guard
+from focus_picker.serve.refusals import CLOSE, Refusal, install_handlers, responses
+from focus_picker.serve.settings import Settings
+from focus_picker.serve.telemetry import Telemetry
+from focus_picker.serve.uploads import BODY, Intake, images_of, stack_of
+from focus_picker.stack_inference import status
+from focus_picker.stack_inference.decide import METHODS
 
 PAGE = Path(__file__).parent / "page"
 REFUSED = responses(400, 401, 408, 413, 415, 422, 503)

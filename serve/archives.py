@@ -3,10 +3,10 @@
 import zipfile
 from pathlib import PurePosixPath
 
-from dataset.images import IMAGE_SUFFIXES
-from dataset.memory import MemoryFile
-from serve.refusals import Refusal
-from serve.settings import Settings
+from focus_picker.dataset.images import IMAGE_SUFFIXES
+from focus_picker.dataset.memory import MemoryFile
+from focus_picker.serve.refusals import Refusal
+from focus_picker.serve.settings import Settings
 
 ENCRYPTED = 0x1  # bit of a zip entry's flags
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}

@@ -11,21 +11,21 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dataset.errors import InputError
-from dataset.files import sha256_of
-from dataset.images import read_image
-from dataset.memory import MemoryFile
-from dataset.stacks import Stack
-from evaluation.drift.quantities import quantities_of
-from stack_inference.calibration import load_calibration
-from stack_inference.decide import uses_scores
-from stack_inference.fitted import fitted_sharpness
-from stack_inference.moves import Move, move_from_judged
-from stack_inference.pick import Pick, pick_focus
-from stack_inference.scorers import find_model, load_scorer
-from stack_inference.scoring import Scorer, judge, positions
-from stack_inference.single_image import ImageScore, row_of, unreadable
-from stack_inference.thumbnails import thumbnails
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import sha256_of
+from focus_picker.dataset.images import read_image
+from focus_picker.dataset.memory import MemoryFile
+from focus_picker.dataset.stacks import Stack
+from focus_picker.drift.quantities import quantities_of
+from focus_picker.stack_inference.calibration import load_calibration
+from focus_picker.stack_inference.decide import uses_scores
+from focus_picker.stack_inference.fitted import fitted_sharpness
+from focus_picker.stack_inference.moves import Move, move_from_judged
+from focus_picker.stack_inference.pick import Pick, pick_focus
+from focus_picker.stack_inference.scorers import find_model, load_scorer
+from focus_picker.stack_inference.scoring import Scorer, judge, positions
+from focus_picker.stack_inference.single_image import ImageScore, row_of, unreadable
+from focus_picker.stack_inference.thumbnails import thumbnails
 
 THUMBNAIL_QUALITY = 85
 WARM_UP_PX = 64
@@ -33,7 +33,7 @@ WARM_UP_PX = 64
 
 @dataclass(frozen=True)
 class Scored:
-    """One image: its row, the step of the lens, and what drift is told by (``evaluation.drift.quantities``).
+    """One image: its row, the step of the lens, and what drift is told by (``drift.quantities``).
 
     ``move`` and ``quantities`` are None and empty for an image that could not be read.
     """

@@ -4,8 +4,8 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.refusals import CLOSE, answer
-from serve.telemetry import Telemetry
+from focus_picker.serve.refusals import CLOSE, answer
+from focus_picker.serve.telemetry import Telemetry
 
 ALWAYS_ANSWERED = ("/health", "/metrics")
 """Paths that are answered however busy the service is: those who watch it ask for them."""

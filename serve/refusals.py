@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from dataset.errors import InputError
+from focus_picker.dataset.errors import InputError
 
 CLOSE = {"Connection": "close"}
 """Header of a refusal that comes before the body is read: the rest of the body is then not received."""

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import uvicorn
 
-from dataset.errors import InputError
-from serve.app import create_app
-from serve.settings import Settings
+from focus_picker.dataset.errors import InputError
+from focus_picker.serve.app import create_app
+from focus_picker.serve.settings import Settings
 
 GRACE_SECONDS = 10  # for requests in flight when the service is told to stop
 

@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from dataset.errors import InputError
-from models import DEFAULT_MODEL
+from focus_picker.dataset.errors import InputError
+from focus_picker.models import DEFAULT_MODEL
 
 PREFIX = "FOCUS_PICKER_"
 MIB = 2**20

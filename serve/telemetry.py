@@ -9,11 +9,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from evaluation.drift.profile import Profile
-from evaluation.drift.quantities import QUANTITIES
-from evaluation.drift.rolling import rolling_drift
-from evaluation.drift.statistics import UNSURE
-from serve.engine import Picked, Scored
+from focus_picker.drift.profile import Profile
+from focus_picker.drift.quantities import QUANTITIES
+from focus_picker.drift.rolling import rolling_drift
+from focus_picker.drift.statistics import UNSURE
+from focus_picker.serve.engine import Picked, Scored
 
 disable_created_metrics()  # a time of birth for every series would double the text
 

@@ -9,13 +9,13 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from dataset.errors import InputError
-from dataset.images import SIGNATURES, check_size, image_format, image_size
-from dataset.memory import MemoryFile
-from dataset.stacks import TIFF_SUFFIXES, Stack, memory_stack
-from serve.archives import is_zip, zip_images
-from serve.refusals import CLOSE, Refusal
-from serve.settings import Settings
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.images import SIGNATURES, check_size, image_format, image_size
+from focus_picker.dataset.memory import MemoryFile
+from focus_picker.dataset.stacks import TIFF_SUFFIXES, Stack, memory_stack
+from focus_picker.serve.archives import is_zip, zip_images
+from focus_picker.serve.refusals import CLOSE, Refusal
+from focus_picker.serve.settings import Settings
 
 FIELD = "files"
 RAW_TYPES = ("image/", "application/zip", "application/octet-stream")
@@ -200,8 +200,8 @@ def _check_pixels(file: MemoryFile, width: int, height: int, limit: int) -> None
 
 
 def _tiff_pixels(file: MemoryFile, settings: Settings) -> int:
-    from dataset.tiff import TiffPlanes
-    from dataset.tiff_directories import count_pages
+    from focus_picker.dataset.tiff import TiffPlanes
+    from focus_picker.dataset.tiff_directories import count_pages
 
     # Directories beyond the planes are thumbnails; a file of very many costs time before any is looked at.
     if count_pages(file, at_most=2 * settings.max_files + 1) > 2 * settings.max_files:

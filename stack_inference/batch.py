@@ -9,14 +9,14 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
-from dataset.errors import InputError
-from dataset.files import atomic_path
-from dataset.progress import track
-from dataset.stacks import Stack
-from stack_inference import status
-from stack_inference.calibration import UNCALIBRATED, StackCalibration
-from stack_inference.pick import Pick, choose_method, pick_focus
-from stack_inference.scoring import Scorer, check_measure
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import atomic_path
+from focus_picker.dataset.progress import track
+from focus_picker.dataset.stacks import Stack
+from focus_picker.stack_inference import status
+from focus_picker.stack_inference.calibration import UNCALIBRATED, StackCalibration
+from focus_picker.stack_inference.pick import Pick, choose_method, pick_focus
+from focus_picker.stack_inference.scoring import Scorer, check_measure
 
 
 def pick_many(

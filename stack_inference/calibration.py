@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dataset.errors import InputError, first_fault
-from dataset.files import write_text
-from dataset.stacks import find_stacks
-from stack_inference.evidence import Evidence, gather, signed_posterior
-from stack_inference.scoring import Scorer, StackScores, score_stack
-from stack_inference.signed import DEFAULT_TEMPERATURE, spacing_of
+from focus_picker.dataset.errors import InputError, first_fault
+from focus_picker.dataset.files import write_text
+from focus_picker.dataset.stacks import find_stacks
+from focus_picker.stack_inference.evidence import Evidence, gather, signed_posterior
+from focus_picker.stack_inference.scoring import Scorer, StackScores, score_stack
+from focus_picker.stack_inference.signed import DEFAULT_TEMPERATURE, spacing_of
 
 FILE_NAME = "stack_calibration.json"
 FORMAT = "focus-picker stack calibration 1"
@@ -158,7 +158,7 @@ def best_planes(dataset: str | Path) -> dict[str, float]:
 
     Labels that never reach zero say nothing about where it lies.
     """
-    from dataset.labels import read_labels, read_truth  # pandas: not for those who only pick
+    from focus_picker.dataset.labels import read_labels, read_truth  # pandas: not for those who only pick
 
     labels = read_labels(dataset)
     truth = read_truth(dataset)

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stack_inference.curve_fit import (
+from focus_picker.stack_inference.curve_fit import (
     AT_END,
     NO_VALUES,
     NOT_A_PEAK,
@@ -25,7 +25,7 @@ from stack_inference.curve_fit import (
     curve_noise,
     peak_index,
 )
-from stack_inference.shapes import asymmetric_gaussian, chosen_shape, template
+from focus_picker.stack_inference.shapes import asymmetric_gaussian, chosen_shape, template
 
 # A parabola through values scaled to range 1 over a window scaled to half width 1 has a curvature near -1; less than
 # this is rounding error.

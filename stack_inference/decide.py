@@ -10,13 +10,13 @@ from functools import partial
 
 import numpy as np
 
-from stack_inference import status
-from stack_inference.calibration import StackCalibration, combine
-from stack_inference.curve_fit import CurveFit, peak_index
-from stack_inference.curves import CURVES
-from stack_inference.evidence import SHARPNESS_FIT, Evidence, gather, signed_posterior
-from stack_inference.scoring import StackScores
-from stack_inference.signed import ONE_SIGN, spacing_of, zero_crossing
+from focus_picker.stack_inference import status
+from focus_picker.stack_inference.calibration import StackCalibration, combine
+from focus_picker.stack_inference.curve_fit import CurveFit, peak_index
+from focus_picker.stack_inference.curves import CURVES
+from focus_picker.stack_inference.evidence import SHARPNESS_FIT, Evidence, gather, signed_posterior
+from focus_picker.stack_inference.scoring import StackScores
+from focus_picker.stack_inference.signed import ONE_SIGN, spacing_of, zero_crossing
 
 ERROR_FACTORS = {
     "argmax": 1.0,

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stack_inference.curve_fit import CurveFit
-from stack_inference.curves import CURVES
-from stack_inference.scoring import StackScores
-from stack_inference.signed import (
+from focus_picker.stack_inference.curve_fit import CurveFit
+from focus_picker.stack_inference.curves import CURVES
+from focus_picker.stack_inference.scoring import StackScores
+from focus_picker.stack_inference.signed import (
     DEFAULT_TEMPERATURE,
     PlanePosterior,
     normal_distributions,

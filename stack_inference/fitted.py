@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from stack_inference import status
-from stack_inference.curves import CURVES
-from stack_inference.decide import DEFAULT_METHOD
-from stack_inference.evidence import SHARPNESS_FIT
-from stack_inference.pick import Pick, index_at
+from focus_picker.stack_inference import status
+from focus_picker.stack_inference.curves import CURVES
+from focus_picker.stack_inference.decide import DEFAULT_METHOD
+from focus_picker.stack_inference.evidence import SHARPNESS_FIT
+from focus_picker.stack_inference.pick import Pick, index_at
 
 SHOWN = 1.3  # slices beyond best plane and peak, about what the fit has seen
 SAMPLES = 60

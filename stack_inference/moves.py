@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataset.errors import InputError
-from stack_inference.scoring import Scorer, judge, score_per_slice
+from focus_picker.dataset.errors import InputError
+from focus_picker.stack_inference.scoring import Scorer, judge, score_per_slice
 
 SIGMA_OF_90 = 1.645
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from dataset.errors import InputError
-from dataset.stacks import Stack
-from stack_inference import status
-from stack_inference.calibration import SIGMA_OF_90, UNCALIBRATED, StackCalibration
-from stack_inference.curves import SHARPNESS_ONLY
-from stack_inference.decide import DEFAULT_METHOD, METHODS, NEEDS_SCORES, Finding
-from stack_inference.scoring import Scorer, StackScores, score_stack
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.stacks import Stack
+from focus_picker.stack_inference import status
+from focus_picker.stack_inference.calibration import SIGMA_OF_90, UNCALIBRATED, StackCalibration
+from focus_picker.stack_inference.curves import SHARPNESS_ONLY
+from focus_picker.stack_inference.decide import DEFAULT_METHOD, METHODS, NEEDS_SCORES, Finding
+from focus_picker.stack_inference.scoring import Scorer, StackScores, score_stack
 
 
 @dataclass(frozen=True)

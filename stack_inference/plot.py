@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from dataset.errors import InputError
-from dataset.files import atomic_path
-from dataset.progress import track
-from dataset.stacks import Stack
-from stack_inference import status
-from stack_inference.fitted import fitted_sharpness
-from stack_inference.pick import Pick
-from stack_inference.scoring import positions
-from stack_inference.thumbnails import reduced, thumbnails
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import atomic_path
+from focus_picker.dataset.progress import track
+from focus_picker.dataset.stacks import Stack
+from focus_picker.stack_inference import status
+from focus_picker.stack_inference.fitted import fitted_sharpness
+from focus_picker.stack_inference.pick import Pick
+from focus_picker.stack_inference.scoring import positions
+from focus_picker.stack_inference.thumbnails import reduced, thumbnails
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,19 +3,19 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from dataset.errors import InputError
-from stack_inference.scoring import Scorer
+from focus_picker.dataset.errors import InputError
+from focus_picker.stack_inference.scoring import Scorer
 
 
 def _load_baseline(path: Path) -> Scorer:
-    from features.baseline import load_baseline
+    from focus_picker.features.baseline import load_baseline
 
     return load_baseline(path)
 
 
 def _load_student(path: Path) -> Scorer:
-    from deep.sidecar import read_model_file
-    from stack_inference.student import StackStudent
+    from focus_picker.models.sidecar import read_model_file
+    from focus_picker.stack_inference.student import StackStudent
 
     return StackStudent(read_model_file(path))
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 import cv2
 import numpy as np
 
-import features
-from dataset.errors import InputError
-from dataset.stacks import Slice, Stack, read_each, slice_numbers
-from stack_inference.signed import SliceDistributions, normal_distributions
+from focus_picker import features
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.stacks import Slice, Stack, read_each, slice_numbers
+from focus_picker.stack_inference.signed import SliceDistributions, normal_distributions
 
 if TYPE_CHECKING:
     import pandas as pd

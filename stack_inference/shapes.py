@@ -16,7 +16,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stack_inference.curve_fit import AT_END, NO_VALUES, NOT_A_PEAK, REPEATED_Z, TOO_FEW, CurveFit, clean, peak_index
+from focus_picker.stack_inference.curve_fit import (
+    AT_END,
+    NO_VALUES,
+    NOT_A_PEAK,
+    REPEATED_Z,
+    TOO_FEW,
+    CurveFit,
+    clean,
+    peak_index,
+)
 
 TEMPLATE_FILE = Path(__file__).parent / "templates" / "tenengrad.json"
 TEMPLATE_FORMAT = "focus-picker curve template 1"

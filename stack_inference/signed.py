@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stack_inference.curve_fit import NO_VALUES, TOO_FEW, CurveFit, clean
+from focus_picker.stack_inference.curve_fit import NO_VALUES, TOO_FEW, CurveFit, clean
 
 NO_TREND = "the scores do not run from one sign to the other"
 WRONG_WAY = "the scores run against the direction of the stage"

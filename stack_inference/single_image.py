@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dataset.errors import InputError
-from dataset.images import IMAGE_SUFFIXES, read_image
-from dataset.progress import track
-from dataset.stacks import natural_key
-from stack_inference.scoring import Scorer, judge
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.images import IMAGE_SUFFIXES, read_image
+from focus_picker.dataset.progress import track
+from focus_picker.dataset.stacks import natural_key
+from focus_picker.stack_inference.scoring import Scorer, judge
 
 if TYPE_CHECKING:
     import pandas as pd

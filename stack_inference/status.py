@@ -5,7 +5,7 @@ Pure functions of the curve; ``pick`` puts them in order. Each status of the pic
 
 import numpy as np
 
-from stack_inference.curves import peak_index
+from focus_picker.stack_inference.curves import peak_index
 
 OK, EDGE, FLAT, UNREADABLE = "ok", "edge", "flat", "unreadable"
 AMBIGUOUS, DISAGREE = "ambiguous", "disagree"

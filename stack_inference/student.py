@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deep.runtime import FocusModel
+from focus_picker.deep.runtime import FocusModel
 
 
 class StackStudent(FocusModel):

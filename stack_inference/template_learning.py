@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.errors import InputError
-from dataset.files import write_text
-from stack_inference.curve_fit import peak_index
-from stack_inference.curves import parabola
-from stack_inference.shapes import TEMPLATE_FILE, TEMPLATE_FORMAT
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import write_text
+from focus_picker.stack_inference.curve_fit import peak_index
+from focus_picker.stack_inference.curves import parabola
+from focus_picker.stack_inference.shapes import TEMPLATE_FILE, TEMPLATE_FORMAT
 
 STEP, REACH = 0.1, 2.0
 """Half widths between the template's values, and from its centre to the last; further out the curves' range ends."""

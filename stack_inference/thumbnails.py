@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from dataset.errors import InputError
-from dataset.images import to_uint8
-from dataset.stacks import Stack, read_each
-from stack_inference.scoring import common_window
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.images import to_uint8
+from focus_picker.dataset.stacks import Stack, read_each
+from focus_picker.stack_inference.scoring import common_window
 
 
 def thumbnails(stack: Stack, shown: Sequence[int], size: int) -> list[np.ndarray | None]:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from features import CUES, measure
+from focus_picker.features import CUES, measure
 
 SIDE, PIXEL_UM = 128, 0.1
 APERTURE, CONDENSER = 0.8, 0.5

@@ -11,13 +11,13 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from dataset.errors import InputError
-from evaluation.baseline_run import FEATURE_CACHE, WITHOUT_CUES, run_baseline
-from evaluation.metrics import METRICS
-from evaluation.runs import read_run
-from evaluation.trivial import SHARPNESS, TRIVIAL
-from features import CUES, MEASURES, measure
-from features.baseline import Baseline, load_baseline
+from focus_picker.dataset.errors import InputError
+from focus_picker.evaluation.metrics import METRICS
+from focus_picker.evaluation.runs import read_run
+from focus_picker.evaluation.trivial import SHARPNESS, TRIVIAL
+from focus_picker.features import CUES, MEASURES, measure
+from focus_picker.features.baseline import Baseline, load_baseline
+from focus_picker.training.baseline_run import FEATURE_CACHE, WITHOUT_CUES, run_baseline
 
 STEP = 0.2
 NAMES = [*list(MEASURES)[:4], next(iter(CUES))]  # any that this version knows
@@ -316,7 +316,7 @@ def test_only_the_models_features_are_computed(baseline, monkeypatch):
         asked.append(names)
         return measure(image, names)
 
-    monkeypatch.setattr("features.baseline.measure", spy)
+    monkeypatch.setattr("focus_picker.features.baseline.measure", spy)
     baseline.score_images([cell_picture(0.2, 0)])
     assert asked == [NAMES]
     assert list(baseline.score_images([]).columns) == ["score", "lower", "upper", "status"]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from cli import main
+from focus_picker.cli import main
 from tests.made_cells import made_cell
 
 ROOT = Path(__file__).parents[1]

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cli import main
-from dataset.errors import InputError
+from focus_picker.cli import main
+from focus_picker.dataset.errors import InputError
 
 keras = pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
-from deep.runtime import load_model  # noqa: E402
-from evaluation.cnn_run import Plan, prepare_checkpoints  # noqa: E402
-from evaluation.package import check_package, package_run  # noqa: E402
+from focus_picker.deep.runtime import load_model  # noqa: E402
+from focus_picker.training.cnn_run import Plan, prepare_checkpoints  # noqa: E402
+from focus_picker.training.package import check_package, package_run  # noqa: E402
 
 PROMISED = {
     "best_model.h5", "focus_model.tflite", "focus_model.json", "focus_model_static.tflite", "teacher.keras",
@@ -84,7 +84,7 @@ def test_predictions_hold_every_image_unlabelled_ones_too(run, dataset):
 
 
 def test_the_shipped_file_gives_the_tables_scores(run, dataset):
-    from dataset.images import read_image
+    from focus_picker.dataset.images import read_image
 
     predictions = pd.read_csv(run / "predictions.csv").iloc[::40]
     images = [read_image(dataset / path) for path in predictions.image_path]

@@ -3,12 +3,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dataset.errors import InputError
-from evaluation import compare as module
-from evaluation import plots
-from evaluation.compare import BEGIN, END, EXTRAS, compare_runs, filled_report
-from evaluation.metrics import METRICS, evaluate
-from evaluation.runs import write_run
+from focus_picker.dataset.errors import InputError
+from focus_picker.evaluation import compare as module
+from focus_picker.evaluation import plots
+from focus_picker.evaluation.compare import BEGIN, END, EXTRAS, compare_runs, filled_report
+from focus_picker.evaluation.metrics import METRICS, evaluate
+from focus_picker.evaluation.runs import write_run
 
 STEP = 0.2
 CONTROL = "|score| from Tenengrad alone"

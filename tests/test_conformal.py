@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dataset.errors import InputError
-from features.conformal import HalfWidths, calibrate, conformal_quantile
+from focus_picker.dataset.errors import InputError
+from focus_picker.models.conformal import HalfWidths, calibrate, conformal_quantile
 
 
 def test_conformal_quantile_by_hand():

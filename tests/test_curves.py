@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stack_inference import curves
-from stack_inference.curves import CURVES, CurveFit, curve_noise, parabola, peak_index
+from focus_picker.stack_inference import curves
+from focus_picker.stack_inference.curves import CURVES, CurveFit, curve_noise, parabola, peak_index
 
 REAL_CURVES = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "focus_curves" / "wbc.npz"
 VERTEX_FITS = [name for name in CURVES if name != "argmax"]

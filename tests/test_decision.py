@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from features.decision import STATUSES, decide
+from focus_picker.models.decision import STATUSES, decide
 
 
 @pytest.mark.parametrize(

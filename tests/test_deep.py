@@ -10,26 +10,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset.errors import InputError
-from deep.bins import DEFAULT_BINS, ScoreBins
-from deep.competence import image_properties, learn_competence, outside_competence
-from deep.intervals import conformal_interval, learn_widening
-from deep.window import native_window
+from focus_picker.dataset.errors import InputError
+from focus_picker.deep.competence import image_properties, learn_competence, outside_competence
+from focus_picker.deep.intervals import conformal_interval, learn_widening
+from focus_picker.deep.window import native_window
+from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
 
 keras = pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
 import tensorflow as tf  # noqa: E402
 
-from deep import augment  # noqa: E402
-from deep.backbones import BACKBONES, backbone  # noqa: E402
-from deep.export import VARIANTS, save_h5, static_batch, to_tflite  # noqa: E402
-from deep.pipeline import Batches, centre  # noqa: E402
-from deep.runtime import FocusModel, load_model  # noqa: E402
-from deep.sidecar import Competence, Intervals, ModelFile, Sidecar, read_model_file  # noqa: E402
-from deep.student import build_student, copy_backbone, load_trained, start_from, with_readout  # noqa: E402
-from deep.training import Schedule, TrainingDiverged, deterministic, train  # noqa: E402
-from evaluation.ship import gate, write_model  # noqa: E402
-from hybrid.losses import label_loss  # noqa: E402
+from focus_picker.deep import augment  # noqa: E402
+from focus_picker.deep.backbones import BACKBONES, backbone  # noqa: E402
+from focus_picker.deep.export import VARIANTS, save_h5, static_batch, to_tflite  # noqa: E402
+from focus_picker.deep.pipeline import Batches, centre  # noqa: E402
+from focus_picker.deep.runtime import FocusModel, load_model  # noqa: E402
+from focus_picker.deep.student import build_student, copy_backbone, load_trained, start_from, with_readout  # noqa: E402
+from focus_picker.deep.training import Schedule, TrainingDiverged, deterministic, train  # noqa: E402
+from focus_picker.hybrid.losses import label_loss  # noqa: E402
+from focus_picker.models.sidecar import Competence, Intervals, ModelFile, Sidecar, read_model_file  # noqa: E402
+from focus_picker.training.ship import gate, write_model  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 SIZE = 32
@@ -122,9 +122,9 @@ def test_native_window_takes_16_bit_images():
 
 def focus_series() -> np.ndarray:
     """Ever more defocused windows of one cell, by wave optics."""
-    from dataset.simulation.cells import draw_specimen
-    from dataset.simulation.instrument import load_instrument
-    from dataset.simulation.optics import through_focus
+    from focus_picker.dataset.simulation.cells import draw_specimen
+    from focus_picker.dataset.simulation.instrument import load_instrument
+    from focus_picker.dataset.simulation.optics import through_focus
 
     instrument = load_instrument("dry50")
     specimen = draw_specimen("neutrophil", (144, 144), 0.1, 0.06, np.random.default_rng(2))
@@ -300,7 +300,7 @@ def test_a_tampered_or_incomplete_model_is_refused(model_path):
 
 def test_scoring_needs_no_tensorflow(model_path):
     code = (
-        "import sys, numpy as np; from deep.runtime import load_model;"
+        "import sys, numpy as np; from focus_picker.deep.runtime import load_model;"
         f"load_model({str(model_path)!r}).score_images([np.zeros((50, 60, 3), np.uint8)]);"
         "print('tensorflow' in sys.modules, 'keras' in sys.modules)"
     )
@@ -381,7 +381,7 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path):
     whole, history = small_training(tmp_path / "whole", 4)
     code = (
         "import os, signal; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3';"
-        "import deep.training as t; from pathlib import Path;"
+        "import focus_picker.deep.training as t; from pathlib import Path;"
         "from tests.test_deep import small_training;"
         "save = t.Checkpoint.save;"
         "t.Checkpoint.save = lambda self, history, *, best: (save(self, history, best=best),"

@@ -13,19 +13,19 @@ import tifffile
 import yaml
 from scipy import stats
 
-from cli import main
-from dataset.errors import InputError
-from dataset.simulation.generate import simulate_dataset
-from dataset.simulation.instrument import load_instrument
-from evaluation.drift import statistics
-from evaluation.drift.comparison import Comparison, read_reference, run_drift
-from evaluation.drift.plot import plot_drift
-from evaluation.drift.profile import FEWEST_IMAGES, POINTS, make_profile, read_profile
-from evaluation.drift.rolling import rolling_drift
-from evaluation.drift.samples import GROUPINGS, Sample, find_planes, measure_sample
-from evaluation.drift.statistics import DriftFigure, effective_size, ks_statistic, population_stability, rounded
-from evaluation.drift.verdict import FAMILY_OF, as_text, compare, conclusion, level_of, verdict
-from models import DEFAULT_MODEL
+from focus_picker.cli import main
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.simulation.generate import simulate_dataset
+from focus_picker.dataset.simulation.instrument import load_instrument
+from focus_picker.drift import statistics
+from focus_picker.drift.comparison import Comparison, read_reference, run_drift
+from focus_picker.drift.plot import plot_drift
+from focus_picker.drift.profile import FEWEST_IMAGES, POINTS, make_profile, read_profile
+from focus_picker.drift.rolling import rolling_drift
+from focus_picker.drift.samples import GROUPINGS, Sample, find_planes, measure_sample
+from focus_picker.drift.statistics import DriftFigure, effective_size, ks_statistic, population_stability, rounded
+from focus_picker.drift.verdict import FAMILY_OF, as_text, compare, conclusion, level_of, verdict
+from focus_picker.models import DEFAULT_MODEL
 from tests.made_cells import made_cell, photographed, save_image
 
 ROOT = Path(__file__).parents[1]
@@ -362,7 +362,7 @@ def test_rolling_figures_leave_out_what_says_nothing():
 
 
 def test_the_figures_of_the_service_import_little():
-    code = "import sys, evaluation.drift.rolling; print(*sys.modules)"
+    code = "import sys, focus_picker.drift.rolling; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"pandas", "scipy", "matplotlib", "cv2", "lightgbm", "joblib", "tensorflow"}
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli import main
-from dataset.errors import InputError
-from dataset.simulation.field import FieldPlan, simulate_field
-from dataset.simulation.instrument import load_instrument
-from dataset.simulation.optics import through_focus
-from dataset.simulation.specimen import Specimen
-from dataset.simulation.zero import focus_zero_um
-from deep.runtime import load_model
-from deep.window import native_window
-from evaluation.explain import explanation as explain
-from evaluation.explain.attribution import (
+from focus_picker.cli import main
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.simulation.field import FieldPlan, simulate_field
+from focus_picker.dataset.simulation.instrument import load_instrument
+from focus_picker.dataset.simulation.optics import through_focus
+from focus_picker.dataset.simulation.specimen import Specimen
+from focus_picker.dataset.simulation.zero import focus_zero_um
+from focus_picker.deep.runtime import load_model
+from focus_picker.deep.window import native_window
+from focus_picker.explain import explanation as explain
+from focus_picker.explain.attribution import (
     BATCH,
     BLOCK_PX,
     MOST_PASSES,
@@ -30,14 +30,14 @@ from evaluation.explain.attribution import (
     regions,
     shuffled_within_blocks,
 )  # fmt: skip
-from evaluation.explain.contributions import contributions, meaning_of
-from evaluation.explain.explanation import Models, Verdict, find_models, overlap, reservations_about
-from evaluation.explain.plot import MOST_BYTES
-from features.baseline import load_baseline
-from features.measures import ALL
-from models import DEFAULT_BASELINE, DEFAULT_MODEL, DEFAULT_WEIGHTS
-from stack_inference.calibration import load_calibration
-from stack_inference.scorers import load_scorer
+from focus_picker.explain.contributions import contributions, meaning_of
+from focus_picker.explain.explanation import Models, Verdict, find_models, overlap, reservations_about
+from focus_picker.explain.plot import MOST_BYTES
+from focus_picker.features.baseline import load_baseline
+from focus_picker.features.measures import ALL
+from focus_picker.models import DEFAULT_BASELINE, DEFAULT_MODEL, DEFAULT_WEIGHTS
+from focus_picker.stack_inference.calibration import load_calibration
+from focus_picker.stack_inference.scorers import load_scorer
 from tests.made_cells import made_cell, save_image
 
 SIZE = 48
@@ -394,9 +394,9 @@ def test_without_tensorflow_the_baseline_explains_and_a_named_network_is_refused
 
 def test_weights_of_another_network_are_refused(student, tmp_path):
     keras = pytest.importorskip("keras")
-    from deep.bins import ScoreBins
-    from deep.export import save_h5
-    from deep.student import build_student, with_readout
+    from focus_picker.deep.export import save_h5
+    from focus_picker.deep.student import build_student, with_readout
+    from focus_picker.models.bins import ScoreBins
 
     bins = ScoreBins(-1, 1, 20)
     save_h5(with_readout(build_student(bins), bins), tmp_path / "best_model.h5")

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import features.table
-from dataset.errors import InputError
-from features import CUES, MEASURES, measure
-from features.table import cache_file, feature_table, feature_version
+from focus_picker.dataset.errors import InputError
+from focus_picker.features import CUES, MEASURES, measure
+from focus_picker.features import table as feature_table_module
+from focus_picker.features.table import cache_file, feature_table, feature_version
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def counted(monkeypatch) -> list[np.ndarray]:
         seen.append(image)
         return measure(image)
 
-    monkeypatch.setattr(features.table, "measure", counting)
+    monkeypatch.setattr(feature_table_module, "measure", counting)
     return seen
 
 
@@ -61,8 +61,8 @@ def test_no_paths_give_an_empty_table():
 
 def test_processes_change_nothing(images, monkeypatch):
     alone = feature_table(images, jobs=1)
-    monkeypatch.setattr(features.table, "PARALLEL_FROM", 1)
-    monkeypatch.setattr(features.table, "BATCH", 2)
+    monkeypatch.setattr(feature_table_module, "PARALLEL_FROM", 1)
+    monkeypatch.setattr(feature_table_module, "BATCH", 2)
     pd.testing.assert_frame_equal(feature_table(images, jobs=2), alone)
 
 
@@ -84,16 +84,16 @@ def test_changed_content_is_measured_anew(images, counted, tmp_path):
 
 def test_edited_code_starts_afresh(images, counted, tmp_path, monkeypatch):
     feature_table(images, cache=tmp_path / "cache")
-    monkeypatch.setattr(features.table, "feature_version", lambda: "0123456789abcdef")
+    monkeypatch.setattr(feature_table_module, "feature_version", lambda: "0123456789abcdef")
     feature_table(images, cache=tmp_path / "cache")
     assert len(counted) == 10
 
 
 def test_version_covers_every_module_that_makes_features():
-    folder = Path(features.table.__file__).parent
+    folder = Path(feature_table_module.__file__).parent
     others = {"__init__", "table", "baseline", "baseline_file", "conformal", "decision"}
     makers = {f"features/{path.stem}" for path in folder.glob("*.py")} - {f"features/{name}" for name in others}
-    assert makers <= set(features.table.SOURCES)
+    assert makers <= set(feature_table_module.SOURCES)
     assert len(feature_version()) == 16
 
 
@@ -135,7 +135,7 @@ def test_too_small_image_is_named(tmp_path):
 
 
 def test_interruption_keeps_what_is_done(images, tmp_path, monkeypatch):
-    monkeypatch.setattr(features.table, "BATCH", 1)
+    monkeypatch.setattr(feature_table_module, "BATCH", 1)
     done = []
 
     def interrupted(image):
@@ -144,7 +144,7 @@ def test_interruption_keeps_what_is_done(images, tmp_path, monkeypatch):
         done.append(image)
         return measure(image)
 
-    monkeypatch.setattr(features.table, "measure", interrupted)
+    monkeypatch.setattr(feature_table_module, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
         feature_table(images, cache=tmp_path / "cache")
     with np.load(cache_file(tmp_path / "cache")) as content:

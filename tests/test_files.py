@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dataset.files import atomic_path, write_text
-from dataset.version import VERSION
+from focus_picker.dataset.files import atomic_path, write_text
+from focus_picker.dataset.version import VERSION
 
 
 def test_writes_and_makes_missing_folders(tmp_path):

@@ -4,20 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dataset.errors import InputError
-from deep.bins import ScoreBins
-from hybrid.blend import learn_blend
-from hybrid.preset import Preset, known_presets, load_preset
-from hybrid.refine import refine_labels, stack_offsets
+from focus_picker.dataset.errors import InputError
+from focus_picker.hybrid.blend import learn_blend
+from focus_picker.hybrid.preset import Preset, known_presets, load_preset
+from focus_picker.hybrid.refine import refine_labels, stack_offsets
+from focus_picker.models.bins import ScoreBins
 
 keras = pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
 import tensorflow as tf  # noqa: E402
 
-from deep.training import deterministic  # noqa: E402
-from hybrid.distill import Part, Recipe, build_and_train_student, build_and_train_teacher, predict_logits  # noqa: E402
-from hybrid.losses import auxiliary_loss, distillation_loss  # noqa: E402
-from hybrid.teacher import Standardiser, build_teacher  # noqa: E402
+from focus_picker.deep.training import deterministic  # noqa: E402
+from focus_picker.hybrid.distill import Part, Recipe, build_and_train_student, build_and_train_teacher, predict_logits  # noqa: E402
+from focus_picker.hybrid.losses import auxiliary_loss, distillation_loss  # noqa: E402
+from focus_picker.hybrid.teacher import Standardiser, build_teacher  # noqa: E402
 
 BINS = ScoreBins(-1, 1, 5)
 
@@ -87,7 +87,7 @@ def trained(tmp_path_factory):
 
 
 def test_distilling_changes_the_student_and_leaves_the_teacher(trained):
-    from deep.student import build_student
+    from focus_picker.deep.student import build_student
 
     _, teacher, before, student, _ = trained
     for ours, theirs in zip(teacher.get_weights(), before, strict=True):

@@ -11,8 +11,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dataset.errors import InputError
-from dataset.images import IMAGE_SUFFIXES, READERS, SIGNATURES, read_image, to_uint8
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.images import IMAGE_SUFFIXES, READERS, SIGNATURES, read_image, to_uint8
 
 LOSSLESS = [".png", ".bmp", ".tif"]
 
@@ -358,6 +358,7 @@ def test_suffixes_are_lower_case_with_a_dot():
 
 
 def test_import_leaves_heavy_readers_alone():
-    code = "import sys, dataset.images; print([m for m in ('tifffile', 'imagecodecs', 'cv2') if m in sys.modules])"
+    heavy = ("tifffile", "imagecodecs", "cv2")
+    code = f"import sys, focus_picker.dataset.images; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

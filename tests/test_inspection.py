@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset.errors import InputError
-from dataset.inspection import SEVERITIES, contact_sheet, describe, inspect_dataset
-from dataset.labels import read_labels
-from dataset.sheet import MAX_BYTES, SAVE_OPTIONS, TILE_SIDES, spread
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.inspection import SEVERITIES, contact_sheet, describe, inspect_dataset
+from focus_picker.dataset.labels import read_labels
+from focus_picker.dataset.sheet import MAX_BYTES, SAVE_OPTIONS, TILE_SIDES, spread
 from tests.made_cells import made_cell, make_dataset, save_image
 
 
@@ -264,7 +264,7 @@ def test_spread_has_both_ends(count, wanted):
 
 def test_long_stacks_keep_ends_and_focus(tmp_path):
     root = make_dataset(tmp_path / "long", fields=1, cells=1, slices=31)
-    from dataset.sheet import _pick_slices
+    from focus_picker.dataset.sheet import _pick_slices
 
     rows = _pick_slices(read_labels(root), "stack_001_cell_0", 6)
     assert len(rows) == 6

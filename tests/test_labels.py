@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dataset.errors import InputError
-from dataset.labels import check_labels, field_of, read_labels, read_truth, score_per_slice, true_scores
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.labels import check_labels, field_of, read_labels, read_truth, score_per_slice, true_scores
 
 NAMES = [f"cell_stacks/stack_00{s}_cell_{c}/{k}.jpg" for s in (1, 2) for c in (0, 1) for k in (9, 10, 11)]
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dataset import leaks
-from dataset.fingerprints import aligned_similarity, fingerprint_image, grey_of
-from dataset.images import read_image
-from dataset.leaks import find_leaks, linked_fields
+from focus_picker.dataset import leaks
+from focus_picker.dataset.fingerprints import aligned_similarity, fingerprint_image, grey_of
+from focus_picker.dataset.images import read_image
+from focus_picker.dataset.leaks import find_leaks, linked_fields
 from tests.made_cells import made_cell, photographed, save_image
 
 CROPS = Path(__file__).parents[1] / ".." / "shared" / "data" / "wbc_crops"

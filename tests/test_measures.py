@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from dataset.errors import InputError
-from features import CUES, MEASURES, Intermediates, measure
-from features import gradient as gradient_measures
-from features import laplacian as laplacian_measures
-from features import spectral as spectral_measures
-from features import statistics as statistics_measures
-from features.fourier import cross_powers
-from features.intermediates import BAND_EDGES
-from features.kernels import percentiles
+from focus_picker.dataset.errors import InputError
+from focus_picker.features import CUES, MEASURES, Intermediates, measure
+from focus_picker.features import gradient as gradient_measures
+from focus_picker.features import laplacian as laplacian_measures
+from focus_picker.features import spectral as spectral_measures
+from focus_picker.features import statistics as statistics_measures
+from focus_picker.features.fourier import cross_powers
+from focus_picker.features.intermediates import BAND_EDGES
+from focus_picker.features.kernels import percentiles
 
 ALL = [*MEASURES, *CUES]
 

@@ -7,11 +7,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dataset.errors import InputError
-from dataset.images import image_format, image_size, read_image
-from dataset.memory import MemoryFile
-from dataset.stacks import Stack, find_stacks, memory_stack, read_each, read_slices
-from dataset.tiff import TiffPlanes
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.images import image_format, image_size, read_image
+from focus_picker.dataset.memory import MemoryFile
+from focus_picker.dataset.stacks import Stack, find_stacks, memory_stack, read_each, read_slices
+from focus_picker.dataset.tiff import TiffPlanes
 from tests.made_cells import made_cell
 
 CELL = made_cell(5)

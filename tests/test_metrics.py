@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.metrics import BY_SCORE, METRICS, by_score, evaluate, paired_bootstrap, sign_accuracy
-from evaluation.trivial import SHARPNESS, TRIVIAL, trivial_predictions
+from focus_picker.evaluation.metrics import BY_SCORE, METRICS, by_score, evaluate, paired_bootstrap, sign_accuracy
+from focus_picker.evaluation.trivial import SHARPNESS, TRIVIAL, trivial_predictions
 
 STEP = 0.2
 NAN = float("nan")

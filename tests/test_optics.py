@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from dataset.simulation.cells import CELL_KINDS, draw_specimen
-from dataset.simulation.instrument import Instrument, known_instruments, load_instrument
-from dataset.simulation.optics import pupil, source_points, through_focus
-from dataset.simulation.specimen import Specimen
-from dataset.simulation.zero import absorbing_texture, focus_zero_um, tenengrad
+from focus_picker.dataset.simulation.cells import CELL_KINDS, draw_specimen
+from focus_picker.dataset.simulation.instrument import Instrument, known_instruments, load_instrument
+from focus_picker.dataset.simulation.optics import pupil, source_points, through_focus
+from focus_picker.dataset.simulation.specimen import Specimen
+from focus_picker.dataset.simulation.zero import absorbing_texture, focus_zero_um, tenengrad
 
 IDEAL = Instrument(
     name="ideal", numerical_aperture=0.8, immersion_index=1.0, pixel_um=0.1, condenser_sigma=0.5, z_step_um=0.5

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stack_inference.status import STATUSES
+from focus_picker.stack_inference.status import STATUSES
 from tests.served import served
 
 pytest.importorskip("uvicorn", reason="the service is not installed (requirements-serve.txt)")

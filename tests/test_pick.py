@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dataset.errors import InputError
-from dataset.stacks import find_stacks
-from stack_inference import status
-from stack_inference.batch import pick_many, write_picks
-from stack_inference.curves import SHARPNESS_ONLY
-from stack_inference.decide import METHODS, NEEDS_SCORES
-from stack_inference.pick import choose_method, index_at, pick_focus, pick_from_scores
-from stack_inference.scoring import StackScores, common_window, score_stack, spacings
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.stacks import find_stacks
+from focus_picker.stack_inference import status
+from focus_picker.stack_inference.batch import pick_many, write_picks
+from focus_picker.stack_inference.curves import SHARPNESS_ONLY
+from focus_picker.stack_inference.decide import METHODS, NEEDS_SCORES
+from focus_picker.stack_inference.pick import choose_method, index_at, pick_focus, pick_from_scores
+from focus_picker.stack_inference.scoring import StackScores, common_window, score_stack, spacings
 
 BY_SHARPNESS = [name for name in METHODS if name not in NEEDS_SCORES]
 SMEAR_STACK = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "smear_stack" / "cell_stacks"

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from dataset.errors import InputError
-from dataset.stacks import find_stacks
-from stack_inference.decide import METHODS, NEEDS_SCORES
-from stack_inference.pick import pick_focus
-from stack_inference.plot import (
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.stacks import find_stacks
+from focus_picker.stack_inference.decide import METHODS, NEEDS_SCORES
+from focus_picker.stack_inference.pick import pick_focus
+from focus_picker.stack_inference.plot import (
     MOST_THUMBNAILS,
     SHEET_FORMATS,
     picked_sheet,

@@ -3,7 +3,7 @@
 import io
 import sys
 
-from dataset.progress import track
+from focus_picker.dataset.progress import track
 
 
 class Terminal(io.StringIO):

@@ -5,9 +5,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dataset.errors import InputError
-from evaluation import runs
-from evaluation.runs import COLUMNS, dataset_fingerprint, find_runs, read_predictions, read_run, write_json, write_run
+from focus_picker.dataset.errors import InputError
+from focus_picker.evaluation import runs
+from focus_picker.evaluation.runs import (
+    COLUMNS,
+    dataset_fingerprint,
+    find_runs,
+    read_predictions,
+    read_run,
+    write_json,
+    write_run,
+)
 
 
 def predictions():

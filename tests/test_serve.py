@@ -15,18 +15,18 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from pydantic import SecretStr
 
-from cli import main
-from dataset.errors import InputError
-from dataset.images import read_image
-from dataset.version import VERSION
-from evaluation.drift.quantities import QUANTITIES
-from models import DEFAULT_MODEL
-from serve import answers
-from serve.app import create_app
-from serve.refusals import Refusal
-from serve.settings import Settings, load_settings
-from stack_inference.scorers import load_scorer
-from stack_inference.single_image import score_files
+from focus_picker.cli import main
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.images import read_image
+from focus_picker.dataset.version import VERSION
+from focus_picker.drift.quantities import QUANTITIES
+from focus_picker.models import DEFAULT_MODEL
+from focus_picker.serve import answers
+from focus_picker.serve.app import create_app
+from focus_picker.serve.refusals import Refusal
+from focus_picker.serve.settings import Settings, load_settings
+from focus_picker.stack_inference.scorers import load_scorer
+from focus_picker.stack_inference.single_image import score_files
 from tests.made_cells import made_cell, save_image
 from tests.uploads import (
     EXAMPLE,

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dataset.errors import InputError
-from dataset.simulation.camera import Exposure, photograph, vignette
-from dataset.simulation.crops import background_level, fit_to_shape, read_crop, specimen_from_image
-from dataset.simulation.generate import plan_fields, simulate_dataset
-from dataset.simulation.instrument import Camera, known_instruments, load_instrument, vary
-from dataset.simulation.zero import tenengrad
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.simulation.camera import Exposure, photograph, vignette
+from focus_picker.dataset.simulation.crops import background_level, fit_to_shape, read_crop, specimen_from_image
+from focus_picker.dataset.simulation.generate import plan_fields, simulate_dataset
+from focus_picker.dataset.simulation.instrument import Camera, known_instruments, load_instrument, vary
+from focus_picker.dataset.simulation.zero import tenengrad
 
 SMALL = load_instrument("dry50").model_copy(update={"crop_um": (7.0, 9.0)})
 
@@ -141,7 +141,7 @@ def test_an_interrupted_simulation_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dataset.simulation.generate._write_tables", interrupt)
+    monkeypatch.setattr("focus_picker.dataset.simulation.generate._write_tables", interrupt)
     with pytest.raises(KeyboardInterrupt):
         simulate_dataset(tmp_path / "data", [SMALL], stacks=1, jobs=1)
     assert list(tmp_path.iterdir()) == []

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset.errors import InputError
-from dataset.splits import PARTS, join_linked, split_fields
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.splits import PARTS, join_linked, split_fields
 
 KNOWN_VALIDATION = ["stack_003"]
 KNOWN_TEST = ["stack_006"]

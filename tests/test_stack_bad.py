@@ -9,11 +9,11 @@ import pytest
 
 from benchmarks.crafted_stacks import CRAFTED, STRANGE, MemorySlice
 from benchmarks.stacks import naive_parabola, split_half_rows
-from dataset.stacks import Stack
-from stack_inference import status
-from stack_inference.calibration import best_planes, calibrate, calibrate_dataset
-from stack_inference.pick import pick_focus
-from stack_inference.scoring import score_stack
+from focus_picker.dataset.stacks import Stack
+from focus_picker.stack_inference import status
+from focus_picker.stack_inference.calibration import best_planes, calibrate, calibrate_dataset
+from focus_picker.stack_inference.pick import pick_focus
+from focus_picker.stack_inference.scoring import score_stack
 from tests.made_cells import make_dataset
 
 SIZE = 80

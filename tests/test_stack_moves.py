@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dataset.errors import InputError
-from stack_inference.moves import defocus_from_two, move_from_one
+from focus_picker.dataset.errors import InputError
+from focus_picker.stack_inference.moves import defocus_from_two, move_from_one
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 

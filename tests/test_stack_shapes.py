@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset.errors import InputError
-from stack_inference import curves
-from stack_inference.curves import CURVES
-from stack_inference.shapes import SHAPES, TEMPLATE_FILE, chosen_shape, gaussian, load_template, template
-from stack_inference.template_learning import is_for_learning, learn_template, load_curves, main
+from focus_picker.dataset.errors import InputError
+from focus_picker.stack_inference import curves
+from focus_picker.stack_inference.curves import CURVES
+from focus_picker.stack_inference.shapes import SHAPES, TEMPLATE_FILE, chosen_shape, gaussian, load_template, template
+from focus_picker.stack_inference.template_learning import is_for_learning, learn_template, load_curves, main
 
 REAL_CURVES = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "focus_curves" / "wbc.npz"
 Z = np.arange(11.0)

@@ -10,20 +10,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset.errors import InputError
-from dataset.stacks import find_stacks
-from models import DEFAULT_MODEL
-from stack_inference import calibration as calibrating
-from stack_inference import signed
-from stack_inference.calibration import UNCALIBRATED, calibrate, combine, load_calibration, save_calibration
-from stack_inference.curves import CurveFit
-from stack_inference.decide import MOST_UNSURE
-from stack_inference.evidence import Evidence, gather
-from stack_inference.pick import pick_focus, pick_from_scores
-from stack_inference.scorers import load_scorer
-from stack_inference.scoring import StackScores, score_stack
-from stack_inference.shapes import load_template
-from stack_inference.signed import (
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.stacks import find_stacks
+from focus_picker.models import DEFAULT_MODEL
+from focus_picker.stack_inference import calibration as calibrating
+from focus_picker.stack_inference import signed
+from focus_picker.stack_inference.calibration import (
+    UNCALIBRATED,
+    calibrate,
+    combine,
+    load_calibration,
+    save_calibration,
+)
+from focus_picker.stack_inference.curves import CurveFit
+from focus_picker.stack_inference.decide import MOST_UNSURE
+from focus_picker.stack_inference.evidence import Evidence, gather
+from focus_picker.stack_inference.pick import pick_focus, pick_from_scores
+from focus_picker.stack_inference.scorers import load_scorer
+from focus_picker.stack_inference.scoring import StackScores, score_stack
+from focus_picker.stack_inference.shapes import load_template
+from focus_picker.stack_inference.signed import (
     SliceDistributions,
     normal_distributions,
     plane_posterior,
@@ -387,7 +393,7 @@ def test_scoring_takes_a_models_own_distributions(tmp_path):
 
 def test_a_student_runs_once_for_scores_and_distributions_of_the_same_slices():
     pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
-    from deep.runtime import load_model
+    from focus_picker.deep.runtime import load_model
 
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 255, (90, 100, 3), dtype=np.uint8) for _ in range(3)]

@@ -5,11 +5,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dataset import images, stacks
-from dataset.errors import InputError
-from dataset.stacks import Slice, find_stacks, natural_key, read_slices, slice_numbers
-from dataset.tiff import TiffPlanes
-from dataset.tiff_directories import count_pages
+from focus_picker.dataset import images, stacks
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.stacks import Slice, find_stacks, natural_key, read_slices, slice_numbers
+from focus_picker.dataset.tiff import TiffPlanes
+from focus_picker.dataset.tiff_directories import count_pages
 
 
 def plane(value, height=12, width=16):

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cli import main
-from dataset.errors import InputError
-from evaluation.tracking.store import SETTINGS, import_client, reason
-from evaluation.tracking.tracker import ARTIFACTS, Tracker, clean, finished_epochs, flattened, tracked
+from focus_picker.cli import main
+from focus_picker.dataset.errors import InputError
+from focus_picker.training.tracking.store import SETTINGS, import_client, reason
+from focus_picker.training.tracking.tracker import ARTIFACTS, Tracker, clean, finished_epochs, flattened, tracked
 from tests.made_cells import make_dataset
 
 # Looked for and not imported: MLFLOW_DISABLE_TELEMETRY must be set before MLflow is imported for the first time.
@@ -261,7 +261,9 @@ STORES = {
 def test_an_unusable_store_ends_with_2_before_the_work(case, place, tmp_path, monkeypatch, capsys):
     make, message = STORES[case]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", make(tmp_path))
-    monkeypatch.setattr("evaluation.baseline_run.run_baseline", lambda *_, **__: pytest.fail("it worked first"))
+    monkeypatch.setattr(
+        "focus_picker.training.baseline_run.run_baseline", lambda *_, **__: pytest.fail("it worked first")
+    )
     started = time.monotonic()
     assert main(["baseline", "data", "--output", str(tmp_path / "run"), "--track"]) == 2
     assert time.monotonic() - started < 60  # MLflow itself tries for 100 s to open a database
@@ -292,7 +294,7 @@ def test_mlflow_not_installed_is_one_sentence(place, monkeypatch):
 
 def test_without_the_flag_nothing_of_mlflow_is_imported(baseline_output, tmp_path):
     commands = [["baseline", "data", "--output", "again", "--jobs", "1"], ["compare", "run", "--output", str(tmp_path)]]
-    code = f"import sys; from cli import main; print([main(c) for c in {commands}], *sys.modules)"
+    code = f"import sys; from focus_picker.cli import main; print([main(c) for c in {commands}], *sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     last = done.stdout.splitlines()[-1]
@@ -310,10 +312,10 @@ def imports(nodes):
 
 
 def test_only_functions_of_the_tracking_modules_import_mlflow():
-    files = [ROOT / "cli.py", *(ROOT / "evaluation").rglob("*.py"), *(ROOT / "hybrid").glob("*.py")]
+    files = [ROOT / "cli.py", *(ROOT / "training").rglob("*.py"), *(ROOT / "hybrid").glob("*.py")]
     trees = {file.relative_to(ROOT).as_posix(): ast.parse(file.read_text()) for file in files}
     users = {name for name, tree in trees.items() if {"mlflow", "sqlalchemy"} & set(imports(ast.walk(tree)))}
-    assert users == {"evaluation/tracking/tracker.py", "evaluation/tracking/store.py"}
+    assert users == {"training/tracking/tracker.py", "training/tracking/store.py"}
     for name in users:
         assert not {"mlflow", "sqlalchemy"} & set(imports(trees[name].body))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from dataset.images import read_image
-from dataset.stacks import natural_key
+from focus_picker.dataset.images import read_image
+from focus_picker.dataset.stacks import natural_key
 
 EXAMPLE = Path(__file__).parents[1] / "serve" / "page" / "example"
 

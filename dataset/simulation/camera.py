@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataset.simulation.instrument import Camera
+from focus_picker.dataset.simulation.instrument import Camera
 
 
 @dataclass(frozen=True)

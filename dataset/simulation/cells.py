@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from dataset.simulation.specimen import Specimen
+from focus_picker.dataset.simulation.specimen import Specimen
 
 Colour = tuple[float, float, float]
 

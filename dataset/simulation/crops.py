@@ -5,9 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dataset.errors import InputError
-from dataset.images import IMAGE_SUFFIXES, read_image, to_uint8
-from dataset.simulation.specimen import Specimen
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.images import IMAGE_SUFFIXES, read_image, to_uint8
+from focus_picker.dataset.simulation.specimen import Specimen
 
 LEAST_CROP_PX = 48
 

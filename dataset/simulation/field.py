@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 from scipy import fft
 
-from dataset.simulation.camera import draw_exposure, photograph, vignette
-from dataset.simulation.cells import CELL_KINDS, draw_specimen
-from dataset.simulation.crops import read_crop, specimen_from_image
-from dataset.simulation.instrument import Instrument
-from dataset.simulation.optics import through_focus
-from dataset.simulation.specimen import Specimen
-from dataset.simulation.zero import focus_zero_um
+from focus_picker.dataset.simulation.camera import draw_exposure, photograph, vignette
+from focus_picker.dataset.simulation.cells import CELL_KINDS, draw_specimen
+from focus_picker.dataset.simulation.crops import read_crop, specimen_from_image
+from focus_picker.dataset.simulation.instrument import Instrument
+from focus_picker.dataset.simulation.optics import through_focus
+from focus_picker.dataset.simulation.specimen import Specimen
+from focus_picker.dataset.simulation.zero import focus_zero_um
 
 CELL_SPREAD_SLICES = 0.3  # cells of one field lie at slightly different heights of the smear
 

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from dataset.errors import InputError
-from dataset.progress import track
-from dataset.simulation.crops import list_crops
-from dataset.simulation.field import CellStack, FieldPlan, simulate_field
-from dataset.simulation.instrument import Instrument, vary
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.progress import track
+from focus_picker.dataset.simulation.crops import list_crops
+from focus_picker.dataset.simulation.field import CellStack, FieldPlan, simulate_field
+from focus_picker.dataset.simulation.instrument import Instrument, vary
 
 CELLS_PER_FIELD = (1, 2, 3)  # drawn with equal chance
 

@@ -7,7 +7,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dataset.errors import InputError
+from focus_picker.dataset.errors import InputError
 
 INSTRUMENT_FOLDER = Path(__file__).parents[2] / "conf" / "instruments"
 

@@ -9,8 +9,8 @@ multiplies the spectrum by exp(+i kz(f) z).
 import numpy as np
 from scipy import fft
 
-from dataset.simulation.instrument import Instrument
-from dataset.simulation.specimen import Specimen
+from focus_picker.dataset.simulation.instrument import Instrument
+from focus_picker.dataset.simulation.specimen import Specimen
 
 # 1 + 6 + 12 + 18 points: their sum differs from that of 169 points by less than the camera's noise (a test holds it).
 SOURCE_RINGS = 3

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from scipy import fft
 
-from dataset.simulation.instrument import Instrument
-from dataset.simulation.optics import through_focus
-from dataset.simulation.specimen import Specimen
+from focus_picker.dataset.simulation.instrument import Instrument
+from focus_picker.dataset.simulation.optics import through_focus
+from focus_picker.dataset.simulation.specimen import Specimen
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as every grey conversion here
 

@@ -1,0 +1,201 @@
+"""Make the shipped default model again: `python -m training.make_default --crops ../shared/data/wbc_crops`.
+
+About 40 minutes on two cores. Simulates stacks of varied instruments from drawn cells and from real in-focus crops,
+trains a student on their true scores, calibrates and converts it, tests it on crops it has not seen, and writes model
+and weights into this folder. An interrupted training goes on where it stopped.
+"""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+
+from focus_picker.dataset.files import write_text
+from focus_picker.dataset.labels import read_labels, read_truth, true_scores
+from focus_picker.dataset.simulation.generate import simulate_dataset
+from focus_picker.dataset.simulation.instrument import known_instruments, load_instrument
+
+if TYPE_CHECKING:
+    import keras
+
+    from focus_picker.deep.runtime import FocusModel
+
+SEED = 100
+TRAIN_SHARE = 0.6  # of the crops; the rest is for tests, here and elsewhere
+VARY = 0.2  # spread of the optics from field to field about each shipped instrument
+REAL_STACKS, DRAWN_STACKS, TEST_STACKS = 1200, 300, 60
+VALIDATION_SHARE = 0.1  # of the fields
+EPOCHS, BATCH, LEARNING_RATE = 36, 64, 3e-3
+LABEL_SIGMA = 0.05  # the truth is exact; this is what neighbouring bins have in common
+HERE = Path(__file__).parent
+
+
+def main(
+    crops: Annotated[Path, typer.Option(help="Folder of in-focus crops, 0.1 um a pixel.")],
+    work: Annotated[Path, typer.Option(help="Folder for data and checkpoints.")] = Path("data/default"),
+    jobs: Annotated[int, typer.Option(help="Processes.")] = 2,
+) -> None:
+    """Simulate, train, export, test, and write models/."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    simulate(crops, work, jobs)
+    student, windows, score, validation = train(work, jobs)
+    results = ship(student, windows, score, validation, work, jobs)
+    print(results.to_string(index=False))
+
+
+def crop_is_for_training(path: Path) -> bool:
+    """Decide by the file's name alone, so that a crop keeps its side wherever it lies."""
+    return int(hashlib.sha256(path.name.encode()).hexdigest()[:8], 16) / 2**32 < TRAIN_SHARE
+
+
+def simulate(crops: Path, work: Path, jobs: int) -> None:
+    """Make the data sets that are not there yet: two to train on, one a shipped instrument to test on."""
+    sides = {side: work / f"crops_{side}" for side in ("train", "test")}
+    for side, folder in sides.items():
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            for path in sorted(crops.rglob("*.jpg")):
+                if crop_is_for_training(path) == (side == "train"):
+                    shutil.copy(path, folder)
+    instruments = [load_instrument(name) for name in ("dry50", "dry40", "oil100")]
+    sets: dict[str, dict[str, Any]] = {
+        "real": {"stacks": REAL_STACKS, "seed": SEED + 1, "vary_by": VARY, "from_images": sides["train"]},
+        "drawn": {"stacks": DRAWN_STACKS, "seed": SEED + 2, "vary_by": VARY},
+    }
+    for name, settings in sets.items():
+        if not (work / name).is_dir():
+            simulate_dataset(work / name, instruments, jobs=jobs, **settings)
+    for name in known_instruments():
+        if not (work / name).is_dir():
+            simulate_dataset(
+                work / name, [load_instrument(name)], stacks=TEST_STACKS, seed=SEED + 3, from_images=sides["test"],
+                jobs=jobs,
+            )  # fmt: skip
+
+
+def load(dataset: Path, jobs: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Labels with ``true_score``, and windows with a margin for shifts."""
+    from focus_picker.deep.pipeline import load_windows
+
+    labels = read_labels(dataset)
+    labels["true_score"] = true_scores(labels, read_truth(dataset))
+    labels["field"] = dataset.name + labels["field"]  # fields of two sets are different fields
+    return labels, load_windows([dataset / path for path in labels["image_path"]], jobs=jobs)
+
+
+def train(work: Path, jobs: int) -> tuple:
+    """Train on the true scores of both sets; return student, windows, scores and which of them are validation."""
+    import tensorflow as tf
+
+    from focus_picker.deep.pipeline import Batches
+    from focus_picker.deep.student import build_student
+    from focus_picker.deep.training import Schedule, deterministic
+    from focus_picker.deep.training import train as train_network
+    from focus_picker.evaluation.summary import summarise_epoch
+    from focus_picker.hybrid.distill import Part, validation_error
+    from focus_picker.hybrid.losses import label_loss
+    from focus_picker.models.bins import DEFAULT_BINS
+
+    parts = [load(work / name, jobs) for name in ("real", "drawn")]
+    labels, windows = pd.concat([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    score = labels["true_score"].to_numpy()
+    validation = labels["field"].map(is_validation).to_numpy()
+    deterministic(SEED)
+    student = build_student(DEFAULT_BINS)
+    targets = {"soft": DEFAULT_BINS.soft_labels(score[~validation], LABEL_SIGMA)}
+
+    def loss(outputs: dict, given: dict) -> tf.Tensor:
+        return label_loss(outputs["logits"], given["soft"], tf.ones(tf.shape(given["soft"])[0]))
+
+    held = Part(windows[validation], np.empty((validation.sum(), 0)), score[validation])
+    train_network(
+        student,
+        Batches(windows[~validation], targets, BATCH, SEED),
+        loss,
+        validation_error(held, DEFAULT_BINS),
+        Schedule(EPOCHS, LEARNING_RATE),
+        work / "checkpoint",
+        report=lambda row: print(summarise_epoch("default", row), flush=True),
+    )
+    return student, windows, score, validation
+
+
+def is_validation(field: str) -> bool:
+    """Decide by the field's name, the data set's before it, so that every model sees the same fields held back."""
+    return int(hashlib.sha256(f"0:{field}".encode()).hexdigest()[:8], 16) / 2**32 > 1 - VALIDATION_SHARE
+
+
+def ship(
+    student: "keras.Model", windows: np.ndarray, score: np.ndarray, validation: np.ndarray, work: Path, jobs: int
+) -> pd.DataFrame:
+    """Calibrate on the validation fields, convert, test on unseen crops through each instrument, write ``models/``."""
+    from focus_picker.deep.export import save_h5
+    from focus_picker.deep.pipeline import centre
+    from focus_picker.deep.student import with_readout
+    from focus_picker.models.bins import DEFAULT_BINS
+    from focus_picker.training.ship import calibrate, try_variants, write_models
+
+    model = with_readout(student, DEFAULT_BINS)
+    seen = np.ascontiguousarray(centre(windows[~validation][::4]))
+    held = np.ascontiguousarray(centre(windows[validation]))
+    calibration = calibrate(model, DEFAULT_BINS, seen, held, score[validation], 0.2)
+    tests = {name: load(work / name, jobs) for name in known_instruments()}
+    images = np.ascontiguousarray(centre(np.concatenate([part[1] for part in tests.values()])))
+    truth = np.concatenate([part[0]["true_score"].to_numpy() for part in tests.values()])
+    trials = try_variants(model, calibration, seen, images, truth)
+    shipped = write_models(HERE, model, calibration, trials, seen, variants=("fp16",))
+    save_h5(model, HERE / "best_model.h5")
+    calibrate_picks(shipped.model, work)
+    results = test(shipped.model, tests)
+    write_text(HERE / "metrics.csv", results.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    return results
+
+
+def calibrate_picks(runtime: "FocusModel", work: Path) -> None:
+    """Weigh sharpness and scores by the validation fields of the varied instruments, for ``pick-focus``."""
+    from focus_picker.stack_inference.calibration import calibrate_dataset, save_calibration
+
+    labels = read_labels(work / "real")
+    names = {
+        stack for stack, field in zip(labels["stack"], labels["field"], strict=True) if is_validation("real" + field)
+    }
+    save_calibration(calibrate_dataset(work / "real", names, runtime), HERE / "focus_model.tflite")
+
+
+def test(runtime: "FocusModel", tests: dict[str, tuple[pd.DataFrame, np.ndarray]]) -> pd.DataFrame:
+    """Metrics of the shipped file on each instrument, against truth."""
+    from focus_picker.deep.pipeline import centre
+    from focus_picker.training.ship import predict_all
+
+    rows = []
+    for name, (labels, windows) in tests.items():
+        outputs = predict_all(runtime, np.ascontiguousarray(centre(windows)))
+        truth, score = labels["true_score"].to_numpy(), outputs["score"]
+        lower, upper = runtime.interval(outputs["distribution"])
+        rows.append(metrics_row(name, truth, score, lower, upper, runtime.sidecar.score_per_slice))
+    return pd.DataFrame(rows)
+
+
+def metrics_row(
+    instrument: str, truth: np.ndarray, score: np.ndarray, lower: np.ndarray, upper: np.ndarray, score_per_slice: float
+) -> dict[str, Any]:
+    """Row of ``metrics.csv``: what a model's scores and intervals ``(n,)`` are worth against the true focus."""
+    beyond = np.abs(truth) > score_per_slice
+    return {
+        "instrument": instrument,
+        "images": len(truth),
+        "spearman": pd.Series(score).corr(pd.Series(truth), method="spearman"),
+        "mae_truth": np.abs(score - truth).mean(),
+        "bias": (score - truth).mean(),
+        "sign_beyond_one_slice": (np.sign(score) == np.sign(truth))[beyond].mean(),
+        "coverage": ((lower <= truth) & (truth <= upper)).mean(),
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)

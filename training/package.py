@@ -1,0 +1,113 @@
+"""The submission: model, weights, training code and report in one zip that is checked by using it."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import cv2
+
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import atomic_path
+from focus_picker.dataset.simulation.field import FieldPlan, simulate_field
+from focus_picker.dataset.simulation.instrument import load_instrument
+
+ROOT = Path(__file__).parents[1]
+MODEL = "focus_model.tflite"
+RUN_FILES = {  # where it lies in the run folder -> where it lies in the zip
+    MODEL: MODEL,
+    "focus_model.json": "focus_model.json",
+    "best_model.h5": "best_model.h5",
+    "metrics.json": "metrics.json",
+    "history.csv": "history.csv",
+    "loss_curve.png": "results/loss_curve.png",
+}
+CODE = ("dataset", "features", "deep", "hybrid", "stack_inference", "evaluation", "serve", "models", "conf")
+REQUIREMENTS = tuple(f"requirements{part}.txt" for part in ("", "-train", "-serve", "-track"))
+SINGLE_FILES = ("cli.py", "train.py", "report.md", "README.md", "LICENSE", *REQUIREMENTS)
+CODE_SUFFIXES = {".py", ".yaml", ".json", ".npz", ".tflite", ".h5", ".md", ".txt", ".csv"}
+PAGE_SUFFIXES = {".html", ".js", ".css", ".svg", ".jpg"}
+SAMPLE = "sample.jpg"
+CHECK_SECONDS = 120
+
+
+def package_run(run: Path, name: str, output: Path) -> list[str]:
+    """Write the submission of a finished ``train-cnn`` run.
+
+    Parameters
+    ----------
+    run
+        Run folder.
+    name
+        Folder name inside the zip.
+    output
+        Zip file to write; appears only when the check passed.
+
+    Returns
+    -------
+    list of str
+        Names in the zip.
+
+    Raises
+    ------
+    InputError
+        The run is not finished, or the unpacked submission does not score the sample image.
+    """
+    missing = [file for file in RUN_FILES if not (run / file).is_file()]
+    if missing:
+        raise InputError(f"{run} lacks {', '.join(missing)}; give the folder of a finished train-cnn run")
+    if not name or Path(name).name != name:
+        raise InputError(f"--name {name!r} is no folder name; give one word such as focus_picker_submission")
+    with atomic_path(output) as temporary:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path, inside in _contents(run):
+                archive.write(path, f"{name}/{inside}")
+            archive.writestr(f"{name}/{SAMPLE}", _sample_image())
+            names = archive.namelist()
+        check_package(temporary, name)
+    return names
+
+
+def _contents(run: Path) -> list[tuple[Path, str]]:
+    """Files and their names inside; a run's file goes before the project's own of that name."""
+    files = {inside: run / file for file, inside in RUN_FILES.items()}
+    for folder in CODE:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in CODE_SUFFIXES | PAGE_SUFFIXES and "__pycache__" not in path.parts:
+                files.setdefault(path.relative_to(ROOT).as_posix(), path)
+    for picture in sorted((ROOT / "results").glob("*.png")):
+        files.setdefault(f"results/{picture.name}", picture)
+    for name in SINGLE_FILES:
+        files.setdefault(name, ROOT / name)
+    return [(path, inside) for inside, path in sorted(files.items())]
+
+
+def _sample_image() -> bytes:
+    """One drawn cell near focus, so that whoever unpacks the zip has something to score."""
+    instrument = load_instrument("dry50")
+    stack = simulate_field(FieldPlan("sample", (None,), (0, 0)), instrument, 0.1)[0]
+    image = stack.images[round(stack.best_slice)]
+    return cv2.imencode(".jpg", image[..., ::-1])[1].tobytes()
+
+
+def check_package(archive_path: Path, name: str) -> dict[str, object]:
+    """Unpack the zip elsewhere and score its sample image with its own code and model; return the row.
+
+    Raises
+    ------
+    InputError
+        The score cannot be had.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(archive_path) as archive:
+            archive.extractall(folder)
+        command = [sys.executable, "cli.py", "score", SAMPLE, "--model", MODEL, "--json"]
+        done = subprocess.run(
+            command, cwd=Path(folder) / name, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False
+        )
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise InputError(f"the unpacked submission does not score {SAMPLE} ({last}); train the run again")
+        return json.loads(done.stdout)
