@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-if (
-    not __package__
-):  # `python cli.py` in a checkout or an unpacked submission: this folder is the package, installed or not
+# `python cli.py` in a checkout or an unpacked submission: this folder is the package, whether installed or not.
+if not __package__:
     _here = spec_from_file_location("focus_picker", Path(__file__).with_name("__init__.py"))
-    assert _here is not None and _here.loader is not None
+    assert _here is not None
+    assert _here.loader is not None
     sys.modules["focus_picker"] = module_from_spec(_here)
     _here.loader.exec_module(sys.modules["focus_picker"])
 
