@@ -1,20 +1,32 @@
 # make demo: from nothing to a picked plane and a picture. make test: from nothing to passed tests.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
+UV = $(PY) -m uv pip
 DEMO := demo
 # OpenMP in every worker process on top of a process per core only makes the cores wait for each other.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup demo test lint benchmark clean
+.PHONY: setup lock demo test lint types benchmark clean
 
 setup: .venv/.installed
 
-# uv installs in a tenth of pip's time; compiled bytecode makes the first start as fast as the later ones.
-.venv/.installed: $(wildcard requirements*.txt) pyproject.toml
+# uv installs in a tenth of pip's time; compiled bytecode makes the first start as fast as the later ones. The packages
+# come from the lock, with their hashes; the project itself is linked, built by what the lock holds.
+.venv/.installed: pyproject.toml requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(PY) -m uv pip install --quiet --compile-bytecode --python $(PY) -r requirements-dev.txt --editable .
+	$(UV) install --quiet --compile-bytecode --require-hashes -r requirements.txt -r requirements-dev.txt
+	$(UV) install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+# pyproject.toml says what is needed; this writes the versions that run together. make lock NEW=--upgrade takes the latest.
+# The second file holds only what the first does not.
+LOCK := compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock" $(NEW)
+lock:
+	$(UV) $(LOCK) --extra train --extra serve --output-file requirements.txt
+	$(UV) $(LOCK) --extra dev --constraint requirements.txt --output-file requirements-dev.txt \
+		$$(sed -nE 's/^([a-z0-9-]+)==.*/--no-emit-package \1/p' requirements.txt)
 
 demo: setup
 	$(PY) cli.py simulate $(DEMO)/dataset --stacks 60 --seed 1 --instrument dry50 --overwrite
@@ -26,18 +38,19 @@ demo: setup
 	@echo "Look at $(DEMO)/pick.png (the picked plane), $(DEMO)/contact_sheet.png (the data)" \
 		"and $(DEMO)/compare/compare.png (baseline and CNN side by side)."
 
-test: setup
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
+test: lint
 	$(PY) -m pytest -n 2
 
-lint: setup
+lint: setup types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+types: setup
+	mkdir -p build/mypy && ln -sfn ../.. build/mypy/focus_picker
 	$(PY) -m mypy
 
 benchmark: setup
 	$(PY) -m benchmarks.features --output results/features_benchmark.md
 
 clean:
-	rm -rf .venv $(DEMO) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv build $(DEMO) .pytest_cache .ruff_cache .mypy_cache .hypothesis
