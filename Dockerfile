@@ -2,25 +2,21 @@
 
 FROM python:3.11.15-slim-bookworm AS build
 COPY --from=ghcr.io/astral-sh/uv:0.13.9 /uv /opt/uv
-# Bytecode is written now, as nothing can be written later; a package that would need a compiler is refused.
-ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_BUILD=1
+# Bytecode is written now, as nothing can be written later.
+ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
 WORKDIR /build
-# Packages before code: a change of the code installs nothing again.
-COPY requirements.txt requirements-serve.txt ./
+RUN python -m venv --without-pip /opt/venv
+# Packages before code: a change of the code installs nothing again. Versions and hashes are those of the lock; a package
+# that would need a compiler is refused.
+COPY pyproject.toml requirements.txt ./
 RUN --mount=type=cache,target=/root/.cache/uv \
-    python -m venv --without-pip /opt/venv \
-    && /opt/uv pip install --python /opt/venv/bin/python -r requirements-serve.txt
-WORKDIR /app
-COPY cli.py ./
-COPY dataset/ dataset/
-COPY features/ features/
-COPY deep/ deep/
-COPY stack_inference/ stack_inference/
-COPY evaluation/ evaluation/
-COPY models/ models/
-COPY serve/ serve/
+    /opt/uv pip install --python /opt/venv/bin/python --no-build --constraint requirements.txt \
+        --requirement pyproject.toml --extra serve --extra baseline
+COPY . ./
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv pip install --python /opt/venv/bin/python --build-constraint requirements.txt --no-deps .
 # The service's user may read everything, whatever the umask of the checkout was.
-RUN chmod -R a+rX . && python -m compileall -q .
+RUN chmod -R a+rX /opt/venv
 
 FROM python:3.11.15-slim-bookworm
 LABEL org.opencontainers.image.title="Focus Picker" \
@@ -33,13 +29,11 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/venv /opt/venv
-WORKDIR /app
-COPY --from=build /app ./
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 10001:10001
 EXPOSE 8000
 # Past any proxy that the engine may have put into the environment.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/health', timeout=4)"]
-ENTRYPOINT ["python", "cli.py"]
+ENTRYPOINT ["focus-picker"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]
