@@ -15,7 +15,17 @@ class InputError(ValueError):
 
 
 def first_fault(error: "ValidationError") -> str:
-    """Say in a clause what pydantic found wrong first: the key, and why (``window_px: Input should be ...``)."""
+    """Say in a clause what pydantic found wrong first: ``window_px: Input should be ... (given: 'wide')``."""
     fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "file"
-    return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
+    where, given = ".".join(map(str, fault["loc"])), fault["input"]
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key '{where}'"
+    if fault["type"] == "missing":
+        return f"key '{where}' is missing"
+    if fault["type"] in ("model_type", "dict_type") and not where:
+        return "it holds no 'key: value' pairs"
+    message = fault["msg"].removeprefix("Value error, ")
+    if not where:
+        return message
+    is_short = isinstance(given, int | float | str | None) and len(str(given)) < 40
+    return f"{where}: {message} (given: {given!r})" if is_short else f"{where}: {message}"

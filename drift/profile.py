@@ -5,11 +5,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from focus_picker.dataset.errors import InputError, first_fault
+from focus_picker.dataset.declared import read_json
 from focus_picker.dataset.files import write_text
 from focus_picker.drift.statistics import (
     UNSURE,
@@ -23,7 +24,6 @@ from focus_picker.drift.statistics import (
     share_p_value,
 )
 
-FORMAT = "focus-picker drift profile 1"  # rises when a reader of older files would misread it
 POINTS = 81  # quantiles of each quantity: the deciles are among them, and the file stays below 100 KB
 FEWEST_IMAGES, FEWEST_GROUPS = 30, 5
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -111,7 +111,8 @@ class Profile(BaseModel):
 
     model_config = STRICT
 
-    format: str = FORMAT
+    # The number rises when a reader of older files would misread them.
+    format: Literal["focus-picker drift profile 1"] = "focus-picker drift profile 1"
     model_sha256: str
     feature_version: str
     n_images: int = Field(ge=1)
@@ -178,12 +179,4 @@ def read_profile(path: str | Path) -> Profile:
         The file cannot be read or is not such a profile.
     """
     remedy = "make it with `cli.py drift REFERENCE --save-profile FILE`"
-    try:
-        profile = Profile.model_validate_json(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(f"drift profile {path} cannot be read ({error.strerror}); {remedy}") from None
-    except ValidationError as error:
-        raise InputError(f"{path} is no drift profile ({first_fault(error)}); {remedy}") from None
-    if profile.format != FORMAT:
-        raise InputError(f"{path} has format '{profile.format}', expected '{FORMAT}'; {remedy}")
-    return profile
+    return read_json(path, Profile, what="drift profile", fix=remedy)

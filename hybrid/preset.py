@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from focus_picker.dataset.errors import InputError, first_fault
+from focus_picker.dataset.declared import names_in, read_named
 
 PRESET_FOLDER = Path(__file__).parents[1] / "conf" / "training"
 
@@ -65,7 +64,7 @@ class Preset(BaseModel):
 
 def known_presets() -> list[str]:
     """Names of the presets that come with the project."""
-    return sorted(path.stem for path in PRESET_FOLDER.glob("*.yaml"))
+    return names_in(PRESET_FOLDER)
 
 
 def load_preset(name: str) -> Preset:
@@ -76,12 +75,4 @@ def load_preset(name: str) -> Preset:
     InputError
         Unknown name, unreadable file, or a setting that is out of range.
     """
-    path = Path(name) if Path(name).suffix in {".yaml", ".yml"} else PRESET_FOLDER / f"{name}.yaml"
-    if not path.is_file():
-        raise InputError(f"unknown preset '{name}'; known ones: {', '.join(known_presets())}, or give a .yaml file")
-    try:
-        return Preset.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"preset {path} is not readable YAML ({' '.join(str(error).split())}); correct it") from None
-    except ValidationError as error:
-        raise InputError(f"preset {path}: {first_fault(error)}; see conf/training/standard.yaml") from None
+    return read_named(name, PRESET_FOLDER, Preset, what="preset")

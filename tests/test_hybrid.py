@@ -192,5 +192,5 @@ def test_a_wrong_preset_is_refused(tmp_path):
     with pytest.raises(InputError, match="unknown preset 'fast'; known ones: full, quick, standard"):
         load_preset("fast")
     (tmp_path / "mine.yaml").write_text("teacher_epochs: 1\nstudent_epochs: 1\ntemperature: 0\n")
-    with pytest.raises(InputError, match=r"mine.yaml: temperature: .*greater than or equal to 1"):
+    with pytest.raises(InputError, match=r"mine.yaml is no preset \(temperature: .*greater than or equal to 1"):
         load_preset(str(tmp_path / "mine.yaml"))

@@ -271,7 +271,7 @@ def test_an_impossible_instrument_is_refused_in_one_sentence(tmp_path, change, m
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "holds no 'key: value' lines"), ("a: [1", "not readable YAML"), ("pixel_um: 0.1", "is missing")],
+    [("", "holds no 'key: value' pairs"), ("a: [1", "not readable YAML"), ("pixel_um: 0.1", "is missing")],
 )
 def test_a_broken_instrument_file_is_refused(tmp_path, content, message):
     path = tmp_path / "mine.yaml"

@@ -1,6 +1,5 @@
 """Write a simulated data set in the owner's format, with its truth."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from focus_picker.dataset.declared import write_json
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.progress import track
 from focus_picker.dataset.simulation.crops import list_crops
@@ -127,12 +127,12 @@ def simulate_dataset(
         settings = {
             "stacks": stacks,
             "seed": seed,
-            "instruments": [instrument.model_dump(mode="json") for instrument in instruments],
+            "instruments": instruments,
             "from_images": from_images.name if from_images else None,
             "source_pixel_um": source_pixel_um if from_images else None,
             "vary": vary_by,
         }
-        (draft / "simulation.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        write_json(draft / "simulation.json", settings)
         if output.exists():
             shutil.rmtree(output)
         draft.rename(output)

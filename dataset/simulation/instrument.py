@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.declared import names_in, read_named
 
 INSTRUMENT_FOLDER = Path(__file__).parents[2] / "conf" / "instruments"
 
@@ -104,47 +103,18 @@ class Instrument(BaseModel):
 
 def known_instruments() -> list[str]:
     """Names of the instruments that come with the project."""
-    return sorted(path.stem for path in INSTRUMENT_FOLDER.glob("*.yaml"))
+    return names_in(INSTRUMENT_FOLDER)
 
 
 def load_instrument(name_or_file: str) -> Instrument:
-    """Read an instrument by its name in ``conf/instruments`` or from a YAML file.
+    """Read an instrument by its name in ``conf/instruments`` or from a YAML file, which may leave its name out.
 
     Raises
     ------
     InputError
         Unknown name, unreadable YAML, unknown or missing keys, or values that no microscope can have.
     """
-    path = Path(name_or_file)
-    if path.suffix not in {".yaml", ".yml"}:
-        path = INSTRUMENT_FOLDER / f"{name_or_file}.yaml"
-        if not path.is_file():
-            known = ", ".join(known_instruments())
-            raise InputError(f"unknown instrument '{name_or_file}'; known ones: {known}, or give a .yaml file")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"instrument file {path} does not exist; check the path") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        detail = " ".join(str(error).split())
-        raise InputError(f"instrument file {path} is not readable YAML ({detail}); correct it") from None
-    if not isinstance(content, dict):
-        raise InputError(f"instrument file {path} holds no 'key: value' lines; see conf/instruments/dry50.yaml")
-    try:
-        return Instrument.model_validate({"name": path.stem, **content})
-    except ValidationError as error:
-        raise InputError(f"instrument file {path}: {_first_fault(error)}") from None
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"unknown key '{key}'; known keys: {', '.join(Instrument.model_fields)}"
-    if fault["type"] == "missing":
-        return f"key '{key}' is missing; add it (see conf/instruments/dry50.yaml)"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{key}: {message} (given: {fault['input']!r})" if key else message
+    return read_named(name_or_file, INSTRUMENT_FOLDER, Instrument, what="instrument", name=Path(name_or_file).stem)
 
 
 def vary(instrument: Instrument, amount: float, rng: np.random.Generator) -> Instrument:
