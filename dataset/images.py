@@ -20,13 +20,11 @@ import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin
 
 from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.limits import DEFAULT_MAX_PIXELS, check_size
 from focus_picker.dataset.memory import ImageFile, as_image_file
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 """Names that count as images when a folder is listed, in lower case."""
-
-DEFAULT_MAX_PIXELS = 100_000_000
-"""More than any microscope camera; a small file that unpacks to more than this is damaged or hostile."""
 
 SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
@@ -106,17 +104,6 @@ def image_size(path: str | ImageFile) -> tuple[int, int]:
         raise InputError(f"{path} has no JPEG, PNG or BMP header: export it as one of {', '.join(READERS)}.")
     with _header(path, path.read_bytes(), kind) as image:
         return image.size
-
-
-def check_size(path: ImageFile, width: int, height: int, max_pixels: int) -> None:
-    """Refuse an image of no pixels, or of more than ``max_pixels``, from the numbers in its header."""
-    if width < 1 or height < 1:
-        raise InputError(f"{path} declares {width} x {height} pixels: its header is damaged, export it again.")
-    if width * height > max_pixels:
-        raise InputError(
-            f"{path} declares {width} x {height} pixels, more than the limit of {max_pixels}: "
-            "crop it to the cell, or raise the limit if the size is right."
-        )
 
 
 def image_format(path: str | ImageFile) -> str:

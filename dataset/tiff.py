@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.images import DEFAULT_MAX_PIXELS, check_size
+from focus_picker.dataset.limits import DEFAULT_MAX_PIXELS, check_size
 from focus_picker.dataset.memory import ImageFile, MemoryFile, as_image_file
 from focus_picker.dataset.tiff_directories import count_pages
 from focus_picker.dataset.tiff_metadata import imagej_step_um, read_ome

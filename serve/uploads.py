@@ -10,7 +10,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.images import SIGNATURES, check_size, image_format, image_size
+from focus_picker.dataset.images import SIGNATURES, image_format, image_size
+from focus_picker.dataset.limits import check_size
 from focus_picker.dataset.memory import MemoryFile
 from focus_picker.dataset.stacks import TIFF_SUFFIXES, Stack, memory_stack
 from focus_picker.serve.archives import is_zip, zip_images
