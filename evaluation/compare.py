@@ -9,34 +9,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import atomic_path, write_text
 from focus_picker.evaluation import plots
-from focus_picker.evaluation.metrics import METRICS, by_score, evaluate, paired_bootstrap
+from focus_picker.evaluation.metrics import METRICS, by_score, evaluate, paired_bootstrap, rounded_to_labels
+from focus_picker.evaluation.run_metrics import RunMetrics
 from focus_picker.evaluation.runs import Run, read_run
 
 BEGIN, END = "<!-- compare:begin -->", "<!-- compare:end -->"
-DIFFERENCE = ("difference", "difference_lower", "difference_upper")
+DIFFERENCES = {"difference": "difference", "difference_rounded": "difference, rounded"}
+"""Difference of an error from the first run's, as a column of the table -> its heading."""
+
 LABEL_TOLERANCE = 1e-5  # of two tables that wrote the same label with six digits
 
 
 @dataclass(frozen=True)
 class Extra:
-    """A column that is read from ``metrics.json`` and not computed: where it is, its heading, how it is printed."""
+    """A column that is read from ``metrics.json`` and not computed: how to read it, its heading, how it is printed."""
 
-    read: Callable[[dict[str, Any]], float | None]
+    read: Callable[[RunMetrics], float | None]
     title: str
     form: str
 
 
 EXTRAS: dict[str, Extra] = {
-    "training_seconds": Extra(lambda metrics: metrics.get("training_seconds"), "training (s)", ".1f"),
-    "latency_ms": Extra(lambda metrics: metrics.get("latency_ms"), "one image (ms)", ".2f"),
-    "model_kb": Extra(lambda metrics: _scaled(metrics.get("model_bytes"), 1e-3), "model (KB)", ".0f"),
+    "training_seconds": Extra(lambda metrics: metrics.training_seconds, "training (s)", ".1f"),
+    "latency_ms": Extra(lambda metrics: metrics.latency_ms, "one image (ms)", ".2f"),
+    "model_kb": Extra(lambda metrics: metrics.model_bytes and metrics.model_bytes / 1000, "model (KB)", ".0f"),
 }
+COLUMNS = [
+    "name",
+    "is_run",
+    *METRICS,
+    *(name + end for name in DIFFERENCES for end in ("", "_lower", "_upper")),
+    *EXTRAS,
+]
 
 
 @dataclass(frozen=True)
@@ -46,13 +55,14 @@ class Comparison:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row a run, then one row a control. Columns ``name``, ``is_run``, those of ``METRICS``, ``difference``,
-        ``difference_lower``, ``difference_upper`` (of the MAE against the first run) and those of ``EXTRAS``.
+        One row a run, then one row a control, with ``COLUMNS``: figures of ``METRICS``, differences of the MAE from the
+        first run's with the ends of their intervals, and ``EXTRAS``. NaN where unknown.
     by_score : dict
         Name of a run -> its figures in bins of ``|label|``.
     notes : tuple of str
         What a reader must know: how many images, which floor, what was left out.
     score_per_slice : float
+        Score between neighbouring slices, the same for all runs.
     """
 
     table: pd.DataFrame
@@ -100,16 +110,17 @@ def compare(runs: Sequence[Run]) -> Comparison:
     step = _common_step(runs)
     tests = shared_tests(runs)
     names = _distinct_names(runs)
-    reference = tests[0]
-    rows = []
-    for i, (run, name, table) in enumerate(zip(runs, names, tests, strict=True)):
-        difference = paired_bootstrap(table, reference) if i else {}
-        rows.append({"name": name, "is_run": True} | _row(evaluate(table, step), run.metrics, difference))
-    controls, left_out = _controls(runs, len(reference))
-    table = pd.DataFrame(rows + controls, columns=["name", "is_run", *METRICS, *DIFFERENCE, *EXTRAS])
-    notes = _notes(runs, reference, names[0], evaluate(reference, step)["label_floor_source"], left_out)
+    rows = [
+        {"name": name, "is_run": True}
+        | evaluate(test, step)
+        | (_differences(test, tests[0], step) if test is not tests[0] else {})
+        | {column: extra.read(run.metrics) for column, extra in EXTRAS.items()}
+        for run, name, test in zip(runs, names, tests, strict=True)
+    ]
+    controls, left_out = _controls(runs, len(tests[0]))
+    table = pd.DataFrame(rows + controls, columns=COLUMNS)
     figures = {name: by_score(test, step) for name, test in zip(names, tests, strict=True)}
-    return Comparison(table, figures, notes, step)
+    return Comparison(table, figures, _notes(tests, names, step, left_out), step)
 
 
 def shared_tests(runs: Sequence[Run]) -> list[pd.DataFrame]:
@@ -167,37 +178,49 @@ def filled_report(report: Path, markdown: str) -> str:
     return f"{before}{BEGIN}\n{markdown}{END}{after}"
 
 
-def _row(values: dict[str, Any], metrics: dict[str, Any], difference: dict[str, float]) -> dict[str, Any]:
-    row = {name: values.get(name) for name in METRICS}
-    row |= dict(zip(DIFFERENCE, (difference.get(key) for key in ("difference", "lower", "upper")), strict=True))
-    return row | {name: extra.read(metrics) for name, extra in EXTRAS.items()}
+def _differences(test: pd.DataFrame, reference: pd.DataFrame, step: float) -> dict[str, float]:
+    """Differences of the error from the reference's, as predicted and rounded to the labels' grid."""
+    rounded = [rounded_to_labels(table, step) for table in (test, reference)]
+    found = {"difference": paired_bootstrap(test, reference), "difference_rounded": paired_bootstrap(*rounded)}
+    ends = {"": "difference", "_lower": "lower", "_upper": "upper"}
+    return {name + end: values[key] for name, values in found.items() for end, key in ends.items()}
 
 
 def _controls(runs: Sequence[Run], n_shared: int) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return rows of the runs' controls, and the names of those that were judged on other images than the shared."""
+    """Return rows of the runs' controls, and the names of those that were judged on other images than the shared ones.
+
+    A control that several runs have is taken from the first of them.
+    """
     rows: dict[str, dict[str, Any]] = {}
     left_out = []
     for run in runs:
-        for name, values in run.metrics.get("controls", {}).items():
-            if values.get("n_images") != n_shared:
+        for name, figures in run.metrics.controls.items():
+            if figures.n_images != n_shared:
                 left_out.append(f"{name} ({run.name})")
             else:
-                rows.setdefault(name, {"name": name, "is_run": False} | _row(values, {}, {}))
+                rows.setdefault(name, {"name": name, "is_run": False} | figures.model_dump())
     return list(rows.values()), left_out
 
 
-def _notes(
-    runs: Sequence[Run], reference: pd.DataFrame, first: str, source: str, left_out: list[str]
-) -> tuple[str, ...]:
-    floor = "the known truth" if source == "truth" else "a quarter of a slice, since no truth is known"
+def _notes(tests: Sequence[pd.DataFrame], names: Sequence[str], step: float, left_out: list[str]) -> tuple[str, ...]:
+    reference, found = tests[0], evaluate(tests[0], step)
+    grid = found["label_grid"]
+    floor = "the known truth" if found["label_floor_source"] == "truth" else "a quarter of a slice: no truth is known"
+    rounded = (
+        "The labels are not rounded. "
+        if grid is None
+        else f"MAE rounded: the same after each prediction is rounded to multiples of {grid:.6g}, as the labels are, "
+        "so that no model gains by having learned the rounding; a model without error has 0. "
+    )
     notes = [
         f"{len(reference)} labelled test images of {reference['field'].nunique()} fields, all that the runs share. "
-        f"Label floor (from {floor}): the MAE of a perfect model against labels that are rounded to slices. A model "
-        "that rounds too can be below it; the MAE against truth, where known, is not fooled. Sign: share of right "
-        "signs where the label is strictly more than one slice from focus. Rows in brackets are controls, not runs."
+        f"MAE: mean absolute error of the predictions as they are. {rounded}"
+        f"Label floor (from {floor}): the MAE that a model without error has against labels rounded to slices. "
+        "Sign: share of right signs where the label is strictly more than one slice from focus. Rows in brackets are "
+        "controls, not runs."
     ]
-    if len(runs) > 1:
-        notes.append(f"Difference: MAE minus that of {first}, 95 % interval of a paired bootstrap over fields.")
+    if len(tests) > 1:
+        notes.append(f"Difference: MAE minus that of {names[0]}, 95 % interval of a paired bootstrap over fields.")
     if left_out:
         notes.append(f"Left out, judged on other images than the shared: {', '.join(left_out)}.")
     return tuple(notes)
@@ -209,10 +232,11 @@ def _printed(table: pd.DataFrame) -> pd.DataFrame:
     printed = pd.DataFrame({"run": [name if is_run else f"({name})" for name, is_run in names]})
     for name, column in METRICS.items():
         printed[column.title] = [_text(value, column.form) for value in table[name]]
-    printed["difference"] = [
-        "" if _unknown(mid) else f"{mid:+.3f} [{low:+.3f}, {high:+.3f}]"
-        for mid, low, high in table[list(DIFFERENCE)].itertuples(index=False)
-    ]
+    for name, title in DIFFERENCES.items():
+        interval = table[[name, f"{name}_lower", f"{name}_upper"]].itertuples(index=False)
+        printed[title] = [
+            "" if pd.isna(mid) else f"{mid:+.3f} [{low:+.3f}, {high:+.3f}]" for mid, low, high in interval
+        ]
     for name, extra in EXTRAS.items():
         printed[extra.title] = [_text(value, extra.form) for value in table[name]]
     return printed.loc[:, (printed != "").any()]
@@ -236,15 +260,7 @@ def _markdown_table(table: pd.DataFrame) -> str:
 
 
 def _text(value: float | None, form: str) -> str:
-    return "" if _unknown(value) else format(float(value or 0.0), form)
-
-
-def _unknown(value: float | None) -> bool:
-    return value is None or bool(np.isnan(value))
-
-
-def _scaled(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
+    return "" if pd.isna(value) else format(value, form)
 
 
 def _distinct_names(runs: Sequence[Run]) -> list[str]:
@@ -255,8 +271,9 @@ def _distinct_names(runs: Sequence[Run]) -> list[str]:
 
 
 def _common_step(runs: Sequence[Run]) -> float:
-    steps = {run.name: run.metrics.get("score_per_slice") for run in runs}
-    known = {step for step in steps.values() if step is not None}
-    if len(known) != 1:
-        raise InputError(f"The runs must state one score_per_slice in metrics.json, but hold {steps}.")
-    return float(known.pop())
+    steps = {run.name: run.metrics.score_per_slice for run in runs}
+    if len(set(steps.values())) > 1:
+        raise InputError(
+            f"The runs were trained with different scores per slice ({steps}): compare runs of one data set."
+        )
+    return runs[0].metrics.score_per_slice

@@ -1,9 +1,9 @@
 """How good a table of predictions is.
 
-Pure functions of a predictions table (columns ``focus_score``, ``true_score``, ``predicted``, ``lower``, ``upper``;
-NaN where unknown) and of ``score_per_slice``. Images without a label or without a prediction count nowhere. A new
-metric is one function and one line in ``METRICS`` (a column of every table) or in ``BY_SCORE`` (a figure per bin of
-``|score|``).
+Pure functions of a predictions table (columns ``focus_score`` for the label, ``true_score``, ``predicted``, ``lower``,
+``upper``; NaN where unknown) and of ``score_per_slice``, the score between neighbouring slices. Images without a label
+or without a prediction are left out. A new metric is one function and one line in ``METRICS`` (a column of every
+table) or in ``BY_SCORE`` (a figure for each bin of ``|label|``).
 """
 
 from collections.abc import Callable
@@ -18,6 +18,8 @@ Metric = Callable[[pd.DataFrame, float], float]
 # In slices. Labels are whole slices, so edges at halves leave no label on an edge; the first bin is "in focus".
 SCORE_BINS = (0.0, 0.5, 1.5, 2.5, 3.5, 5.5, np.inf)
 ROUNDING = 1e-6  # of a slice: 0.6000001 read from a file is still three slices of 0.2
+FINEST_GRID = 0.1  # of a slice; a finer step is the number of digits in the file, not a rounding to slices
+GRID_TOLERANCE = 1e-3  # of a grid step: files keep six digits
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,33 @@ def n_images(table: pd.DataFrame, score_per_slice: float) -> float:
 def mae(table: pd.DataFrame, score_per_slice: float) -> float:
     """Mean absolute error against the labels, in score units."""
     return _mean(_error(table))
+
+
+def mae_rounded(table: pd.DataFrame, score_per_slice: float) -> float:
+    """Mean absolute error of predictions rounded to the labels' own grid, in score units; NaN where they have none.
+
+    Labels that name the nearest slice favour a model that has learned to round over one that knows focus between
+    slices. Rounded, both are judged alike, and a perfect model has no error.
+    """
+    return mae(rounded_to_labels(table, score_per_slice), score_per_slice)
+
+
+def rounded_to_labels(table: pd.DataFrame, score_per_slice: float) -> pd.DataFrame:
+    """Return the table with predictions rounded to the labels' own grid; NaN where the labels have none."""
+    step = label_grid(table["focus_score"], score_per_slice)
+    return table.assign(predicted=np.nan if step is None else step * (table["predicted"] / step).round())
+
+
+def label_grid(labels: pd.Series, score_per_slice: float) -> float | None:
+    """Return the step that all labels are multiples of, in score units; None where there is no such step.
+
+    Labels by slice are multiples of ``score_per_slice``, or of a part of it where stacks have different steps.
+    """
+    distances = np.unique(labels.abs().dropna())
+    gaps = np.diff(distances, prepend=0.0)
+    step = float(gaps[gaps > GRID_TOLERANCE * score_per_slice].min(initial=score_per_slice))
+    off_grid = np.abs(distances / step - (distances / step).round()).max(initial=0.0)
+    return step if len(distances) and step > FINEST_GRID * score_per_slice and off_grid < GRID_TOLERANCE else None
 
 
 def median_error(table: pd.DataFrame, score_per_slice: float) -> float:
@@ -77,7 +106,7 @@ def label_floor(table: pd.DataFrame, score_per_slice: float) -> float:
     A label names the nearest slice, the truth lies up to half a slice away from it. Where the truth is known (simulated
     data) the floor is the mean ``|true_score - focus_score|``, elsewhere a quarter of a slice: the mean distance of a
     uniform offset within half a slice. ``floor_source`` says which. A model that learns to round as labels do can go
-    below it without knowing focus any better: the error against truth tells.
+    below it without knowing focus any better: ``mae_rounded`` and ``mae_truth`` tell.
     """
     if floor_source(table) == "truth":
         return _mean((table["true_score"] - table["focus_score"]).abs())
@@ -132,6 +161,7 @@ def all_signs(table: pd.DataFrame, score_per_slice: float) -> float:
 METRICS: dict[str, Column] = {
     "n_images": Column(n_images, "images", ".0f"),
     "mae": Column(mae, "MAE"),
+    "mae_rounded": Column(mae_rounded, "MAE rounded"),
     "median_error": Column(median_error, "median error"),
     "p90_error": Column(p90_error, "p90 error"),
     "label_floor": Column(label_floor, "label floor"),
@@ -176,11 +206,22 @@ def by_score(table: pd.DataFrame, score_per_slice: float) -> list[dict[str, floa
 
 
 def evaluate(table: pd.DataFrame, score_per_slice: float) -> dict[str, Any]:
-    """Evaluate every metric: ``METRICS`` by name, ``label_floor_source`` and the list ``by_score``."""
+    """Evaluate every metric.
+
+    Returns
+    -------
+    dict
+        ``METRICS`` by name, ``label_grid`` (None where the labels have none), ``label_floor_source`` and the list
+        ``by_score``.
+    """
     rows = scored(table)
     values: dict[str, Any] = {name: column.compute(rows, score_per_slice) for name, column in METRICS.items()}
-    values["n_images"] = len(rows)
-    return values | {"label_floor_source": floor_source(rows), "by_score": by_score(rows, score_per_slice)}
+    return values | {
+        "n_images": len(rows),
+        "label_grid": label_grid(rows["focus_score"], score_per_slice),
+        "label_floor_source": floor_source(rows),
+        "by_score": by_score(rows, score_per_slice),
+    }
 
 
 def field_sums(table: pd.DataFrame) -> pd.DataFrame:
@@ -201,9 +242,13 @@ def paired_bootstrap(
     Parameters
     ----------
     table, reference
-        Predictions of the same labelled images.
-    resamples, level, seed
-        Number of draws, share of them inside the interval, random seed.
+        Predictions of the same labelled images by two models.
+    resamples
+        Number of random draws of fields.
+    level
+        Share of the draws that lies inside the interval.
+    seed
+        Seed of the random draws.
 
     Returns
     -------

@@ -21,7 +21,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY, PALE = "#666666", "#BBBBBB"
 DPI = 110
-MAX_POINTS = 4000  # a scatter of more is one blot; a fixed random choice shows the same
+MAX_POINTS = 4000  # a scatter of more hides its own density; a fixed random choice shows the same
 
 
 def save_figure(figure: "Figure", path: str | Path) -> None:
@@ -97,7 +97,8 @@ def plot_comparison(rows: pd.DataFrame, runs: dict[str, list[dict[str, float]]],
     Parameters
     ----------
     rows
-        One row a bar, from the top: columns ``name``, ``mae``, ``label_floor`` and ``is_run`` (controls are paler).
+        One row a bar, from the top: columns ``name``, ``mae``, ``mae_rounded`` (a mark in the bar), ``label_floor`` and
+        ``is_run`` (controls are paler).
     runs
         By name: the runs' ``by_score`` lists.
     """
@@ -124,6 +125,8 @@ def _draw_bars(axes: "Axes", rows: pd.DataFrame, run_names: list[str]) -> None:
     for position, value in zip(positions, rows["mae"], strict=True):
         axes.annotate(f"{value:.3f}", (value, position), (3, 0), textcoords="offset points", va="center", fontsize=8)
     axes.axvline(rows["label_floor"].iloc[-1], color=GREY, linestyle="--", linewidth=1, label="label floor")
+    if rows["mae_rounded"].notna().any():
+        axes.plot(rows["mae_rounded"], positions, "|", color="black", markersize=12, label="rounded as the labels are")
     axes.set_yticks(positions, list(rows["name"]), fontsize=8)
     axes.set_xlim(0, 1.15 * rows["mae"].max())
     axes.set(xlabel="test MAE (score units)", title="Error on the test images")

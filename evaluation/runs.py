@@ -5,8 +5,6 @@ written last, so a folder that has one is complete.
 """
 
 import hashlib
-import json
-import math
 import platform
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -16,8 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from focus_picker.dataset.declared import Declared, read_json, write_json
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.files import atomic_path, sha256_of, write_text
+from focus_picker.dataset.files import atomic_path, sha256_of
+from focus_picker.evaluation.run_metrics import RunMetrics
 
 PREDICTIONS, METRICS, CONFIG, ENVIRONMENT = "predictions.csv", "metrics.json", "config.json", "environment.json"
 TEXT_COLUMNS = ("image_path", "field", "stack", "split")
@@ -50,14 +50,14 @@ class Run:
         The folder; its last part is the run's name.
     predictions : pandas.DataFrame
         Columns ``COLUMNS``, one row an image; numbers are NaN where unknown.
-    metrics, config, environment : dict
-        What the JSON files hold. ``metrics["test"]`` is ``evaluation.metrics.evaluate`` of the test images,
-        ``metrics["controls"]`` the same for predictors given for comparison, by name.
+    metrics : RunMetrics
+    config, environment : dict
+        What the JSON files hold.
     """
 
     path: Path
     predictions: pd.DataFrame
-    metrics: dict[str, Any]
+    metrics: RunMetrics
     config: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
 
@@ -75,8 +75,10 @@ class Run:
 def write_run(output: str | Path, predictions: pd.DataFrame, metrics: dict[str, Any], config: dict[str, Any]) -> None:
     """Write the tables of a run into the folder ``output``, each file whole or not at all.
 
-    ``metrics.json`` carries the checksum of ``predictions.csv``, so that a mixture of two runs is noticed on reading.
+    ``metrics`` are those of ``RunMetrics``, and whatever else the training notes. ``metrics.json`` carries the checksum
+    of ``predictions.csv``, so that a mixture of two runs is noticed on reading.
     """
+    RunMetrics.model_validate(metrics)
     output = Path(output)
     predictions = check_predictions(predictions, "the predictions table")
     with atomic_path(output / PREDICTIONS) as temporary:
@@ -99,12 +101,16 @@ def read_run(path: str | Path) -> Run:
     path = Path(path)
     if not path.is_dir():
         raise InputError(f"No run folder at {path}: give a folder that a training left (with {PREDICTIONS}).")
-    metrics = _read_json(path / METRICS)
+    metrics = _read(path / METRICS, RunMetrics)
     predictions = read_predictions(path / PREDICTIONS)
-    if metrics.get("predictions_sha256", checksum := sha256_of(path / PREDICTIONS)) != checksum:
+    if metrics.predictions_sha256 not in ("", sha256_of(path / PREDICTIONS)):
         raise InputError(f"{path / PREDICTIONS} is not the table that {METRICS} was computed from: run it again.")
-    optional = {name: _read_json(path / name) if (path / name).exists() else {} for name in (CONFIG, ENVIRONMENT)}
-    return Run(path, predictions, metrics, optional[CONFIG], optional[ENVIRONMENT])
+    about = (_read(path / name, dict[str, Any]) if (path / name).exists() else {} for name in (CONFIG, ENVIRONMENT))
+    return Run(path, predictions, metrics, *about)
+
+
+def _read(path: Path, declaration: type[Declared]) -> Declared:
+    return read_json(path, declaration, what="file of a complete run", fix="run it again")
 
 
 def find_runs(folder: str | Path) -> list[Path]:
@@ -178,30 +184,3 @@ def dataset_fingerprint(dataset: str | Path, labels: pd.DataFrame) -> str:
         n_bytes = (Path(dataset) / image_path).stat().st_size
         digest.update(f"{image_path}\t{score:.6g}\t{n_bytes}\n".encode())
     return digest.hexdigest()
-
-
-def write_json(path: str | Path, values: dict[str, Any]) -> None:
-    """Write strict JSON, whole or not at all: NaN and infinities, which JSON does not have, become null."""
-    write_text(path, json.dumps(_plain(values), indent=1, allow_nan=False) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"Cannot read {path} ({error.strerror}): the run is not complete, run it again.") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}): run it again.") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds no JSON object: run it again.")
-    return values

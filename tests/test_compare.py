@@ -76,6 +76,39 @@ def test_difference_is_against_the_first_run_and_its_interval_excludes_zero(two_
     assert reverse["difference"].iloc[1] == pytest.approx(-table["difference"].iloc[1])
 
 
+def test_a_run_that_only_rounds_better_is_no_better_once_both_are_rounded(tmp_path):
+    between = predictions(0.03)
+    rounds = between.assign(predicted=STEP * (between["predicted"] / STEP).round())
+    runs = [make_run(tmp_path / "between", between), make_run(tmp_path / "rounds", rounds)]
+    comparison = compare_runs(runs, tmp_path / "results")
+    row = comparison.table.iloc[1]
+    assert row["difference_upper"] < 0
+    assert (row["difference_rounded_lower"], row["difference_rounded"], row["difference_rounded_upper"]) == (0, 0, 0)
+    text = (tmp_path / "results" / "compare.md").read_text()
+    assert "| MAE | MAE rounded |" in text
+    assert "| difference | difference, rounded |" in text
+    assert "rounded to multiples of 0.2" in text
+
+
+def test_labels_that_are_not_rounded_have_one_error_only(tmp_path):
+    table = predictions(0.03)
+    table["focus_score"] += np.random.default_rng(0).uniform(-0.05, 0.05, len(table))
+    compare_runs([make_run(tmp_path / "run", table)], tmp_path / "results")
+    text = (tmp_path / "results" / "compare.md").read_text()
+    assert "| MAE rounded |" not in text
+    assert "labels are not rounded" in text
+
+
+def test_controls_of_runs_from_before_the_rounded_error_are_kept(tmp_path):
+    values = evaluate(predictions(0.1).query("split == 'test'"), STEP)
+    old = {name: value for name, value in values.items() if name not in ("mae_rounded", "label_grid")}
+    comparison = compare_runs(
+        [make_run(tmp_path / "run", predictions(0.1), controls={"old": old})], tmp_path / "results"
+    )
+    assert np.isnan(comparison.table["mae_rounded"].iloc[1])
+    assert comparison.table["mae"].iloc[1] == pytest.approx(values["mae"])
+
+
 def test_interval_holds_the_true_difference(tmp_path):
     # Far outside the noise, a bias of 0.5 adds exactly 0.2 to the error of a bias of 0.3.
     runs = [make_run(tmp_path / str(bias), predictions(0.02, seed=i, bias=bias)) for i, bias in enumerate((0.3, 0.5))]
@@ -138,7 +171,7 @@ def _other_labels(table):
         (lambda t: t, {"fingerprint": "b"}, "different data sets"),
         (lambda t: t.assign(split="train"), {}, "share no labelled test image"),
         (_other_labels, {}, r"stack_000_cell_0/0\.jpg different labels"),
-        (lambda t: t, {"step": 0.1}, "one score_per_slice"),
+        (lambda t: t, {"step": 0.1}, "different scores per slice"),
     ],
 )
 def test_runs_that_cannot_be_compared_are_refused(two_runs, tmp_path, change, arguments, message):

@@ -2,7 +2,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from focus_picker.evaluation.metrics import BY_SCORE, METRICS, by_score, evaluate, paired_bootstrap, sign_accuracy
+from focus_picker.evaluation.metrics import (
+    BY_SCORE,
+    METRICS,
+    by_score,
+    evaluate,
+    label_grid,
+    paired_bootstrap,
+    sign_accuracy,
+)
 from focus_picker.evaluation.trivial import SHARPNESS, TRIVIAL, trivial_predictions
 
 STEP = 0.2
@@ -44,6 +52,48 @@ EXPECTED = {
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_metric_by_hand(name):
     assert METRICS[name].compute(BY_HAND, STEP) == pytest.approx(EXPECTED[name])
+
+
+@pytest.mark.parametrize(
+    ("labels", "grid"),
+    [
+        ([-0.6, 0.0, 0.2, 0.4], 0.2),
+        ([0.4, -0.8, 1.2], 0.2),  # of a few images, none a slice from another
+        ([0.1, -0.3, 0.5], 0.1),  # focus between two slices
+        ([0.0, 0.2, 0.3], 0.1),  # stacks of two steps
+        ([0.333333, -0.666667, 1.0], None),  # a third of a score is no part of a slice of 0.2
+        ([0.0, 0.13, -0.42, 0.7], None),
+        (np.linspace(-1, 1, 201), None),  # two digits are no grid
+        ([], None),
+    ],
+)
+def test_the_grid_of_the_labels(labels, grid):
+    assert label_grid(pd.Series(labels, dtype=float), STEP) == (grid and pytest.approx(grid))
+
+
+def test_the_grid_survives_six_digits_in_a_file():
+    assert label_grid(pd.Series([0.333333, -0.666667, 3.33333, NAN]), 1 / 3) == pytest.approx(1 / 3, abs=1e-6)
+
+
+def test_rounded_error_by_hand():
+    rows = table(focus_score=[0.0, 0.2, -0.4, 0.6], predicted=[0.09, 0.11, -0.72, 0.05])  # 0.0, 0.2, -0.8, 0.0
+    assert METRICS["mae_rounded"].compute(rows, STEP) == pytest.approx((0.0 + 0.0 + 0.4 + 0.6) / 4)
+
+
+def test_learning_the_rounding_is_no_gain_once_both_are_rounded():
+    label, true = _stack_labels()
+    noise = np.random.default_rng(5).normal(0, 0.05, label.size)
+    between = evaluate(table(focus_score=label, true_score=true, predicted=true + noise), STEP)
+    rounds = evaluate(table(focus_score=label, true_score=true, predicted=STEP * np.round((true + noise) / STEP)), STEP)
+    assert rounds["mae"] < between["mae"]
+    assert rounds["mae_rounded"] == pytest.approx(between["mae_rounded"])
+    assert evaluate(table(focus_score=label, predicted=true), STEP)["mae_rounded"] == pytest.approx(0, abs=1e-9)
+
+
+def test_labels_without_a_grid_have_no_rounded_error():
+    values = evaluate(BY_HAND.assign(focus_score=[0.01, 0.137, -0.42, 0.66]), STEP)
+    assert np.isnan(values["mae_rounded"])
+    assert values["label_grid"] is None
 
 
 def test_spearman():

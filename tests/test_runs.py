@@ -4,18 +4,20 @@ import socket
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.evaluation import runs
+from focus_picker.evaluation.run_metrics import RunMetrics
 from focus_picker.evaluation.runs import (
     COLUMNS,
     dataset_fingerprint,
     find_runs,
     read_predictions,
     read_run,
-    write_json,
     write_run,
 )
+from focus_picker.evaluation.summary import summarise
 
 
 def predictions():
@@ -34,7 +36,11 @@ def predictions():
     )
 
 
-METRICS = {"test": {"mae": 0.1, "coverage": float("nan")}, "score_per_slice": np.float64(0.2), "list": np.arange(2)}
+METRICS = {
+    "test": {"n_images": 2, "mae": 0.1, "coverage": float("nan"), "novel": 7},
+    "score_per_slice": np.float64(0.2),
+    "list": np.arange(2),
+}
 
 
 @pytest.fixture
@@ -48,8 +54,10 @@ def test_a_run_is_read_back_as_written(run_folder):
     run = read_run(run_folder)
     pd.testing.assert_frame_equal(run.predictions, predictions(), rtol=1e-5)
     assert run.name == "first"
-    assert run.metrics["test"] == {"mae": 0.1, "coverage": None}
-    assert run.metrics["list"] == [0, 1]
+    assert (run.metrics.score_per_slice, run.metrics.test.mae, run.metrics.test.coverage) == (0.2, 0.1, None)
+    assert run.metrics.model_extra == {"list": [0, 1]}
+    assert run.metrics.test.model_extra == {"novel": 7}
+    assert list(json.loads((run_folder / "metrics.json").read_text())) == [*METRICS, "predictions_sha256"]
     assert run.config == {"dataset": "data", "seed": 3}
     assert run.environment["packages"]["numpy"] == np.__version__
     assert list(run.test["split"]) == ["test", "test"]
@@ -91,11 +99,35 @@ def test_a_mixture_of_two_runs_is_refused(run_folder):
         read_run(run_folder)
 
 
-@pytest.mark.parametrize("text", ["not json", "[1, 2]", ""])
-def test_broken_metrics_are_refused(run_folder, text):
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("not json", "JSON"),
+        ("[1, 2]", "key"),
+        ("", "JSON"),
+        ('{"score_per_slice": 0.2}', "test"),
+        ('{"score_per_slice": 0.2, "test": {"n_images": 3, "mae": "small"}}', r"test\.mae"),
+    ],
+)
+def test_broken_metrics_are_refused(run_folder, text, fault):
     (run_folder / "metrics.json").write_text(text)
-    with pytest.raises(InputError, match=r"metrics\.json"):
+    with pytest.raises(InputError, match=rf"metrics\.json.*{fault}"):
         read_run(run_folder)
+
+
+def test_metrics_that_could_not_be_compared_are_not_written(tmp_path):
+    with pytest.raises(ValidationError, match="score_per_slice"):
+        write_run(tmp_path / "run", predictions(), {"test": METRICS["test"]}, {})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_result_in_words_gives_both_errors_and_says_what_is_unknown():
+    figures = {"n_images": 3, "n_fields": 2, "mae": 0.0412, "mae_rounded": 0.0187, "label_grid": 0.2}
+    metrics = RunMetrics(score_per_slice=0.2, test=figures, controls={"old": {"n_images": 3, "mae": 0.5}})
+    words = summarise(metrics)
+    assert "MAE 0.0412, rounded as the labels are 0.0187 (median unknown" in words
+    assert "against truth" not in words
+    assert words.endswith("old: MAE 0.5000, sign unknown")
 
 
 @pytest.mark.parametrize(
@@ -145,16 +177,6 @@ def test_metrics_are_written_last(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         write_run(tmp_path, predictions(), METRICS, {})
     assert not (tmp_path / "metrics.json").exists()
-
-
-def test_json_is_strict(tmp_path):
-    write_json(tmp_path / "a.json", {"inf": np.inf, "nan": np.float32("nan"), "tuple": (1, None), 2: np.int64(3)})
-
-    def refuse(constant):
-        raise AssertionError(constant)
-
-    values = json.loads((tmp_path / "a.json").read_text(), parse_constant=refuse)
-    assert values == {"inf": None, "nan": None, "tuple": [1, None], "2": 3}
 
 
 def test_complete_runs_are_found_by_name(tmp_path):

@@ -1,0 +1,77 @@
+"""What ``metrics.json`` of a run holds: declared where code reads it, open for what else a training notes."""
+
+from math import isfinite
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+Figure = Annotated[float | None, BeforeValidator(_known)]
+"""A number, None where it is not known: JSON has no NaN."""
+
+
+class ScoreBin(BaseModel):
+    """Figures of the images whose ``|label|`` lies in one bin; its ends in slices, None for no end."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    from_slices: float
+    to_slices: Figure
+    mae: Figure = None
+    sign_accuracy: Figure = None
+
+
+class Figures(BaseModel):
+    """What ``evaluation.metrics.evaluate`` found; further metrics of ``METRICS`` are kept as they are."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    n_images: int
+    n_fields: int | None = None
+    mae: Figure
+    mae_rounded: Figure = None
+    median_error: Figure = None
+    p90_error: Figure = None
+    label_grid: Figure = None
+    label_floor: Figure = None
+    mae_truth: Figure = None
+    sign_accuracy: Figure = None
+    coverage: Figure = None
+    by_score: list[ScoreBin] = []
+
+
+class RunMetrics(BaseModel):
+    """One run's ``metrics.json``.
+
+    Attributes
+    ----------
+    score_per_slice
+        Score between neighbouring slices of the training stacks.
+    test, validation
+        Figures of the images of each split.
+    controls
+        Figures on the test images of predictors given for comparison, by name.
+    training_seconds
+        Time of the training alone.
+    latency_ms
+        Time of scoring one image.
+    model_bytes
+        Size of the model file.
+    predictions_sha256
+        Of ``predictions.csv``, from which the figures were computed.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    score_per_slice: float
+    test: Figures
+    validation: Figures | None = None
+    controls: dict[str, Figures] = {}
+    training_seconds: Figure = None
+    latency_ms: Figure = None
+    model_bytes: int | None = None
+    predictions_sha256: str = ""
