@@ -24,13 +24,21 @@ RUN_FILES = {  # where it lies in the run folder -> where it lies in the zip
     "history.csv": "history.csv",
     "loss_curve.png": "results/loss_curve.png",
 }
-CODE = ("dataset", "features", "deep", "hybrid", "stack_inference", "evaluation", "serve", "models", "conf")
-REQUIREMENTS = tuple(f"requirements{part}.txt" for part in ("", "-train", "-serve", "-track"))
-SINGLE_FILES = ("cli.py", "train.py", "report.md", "README.md", "LICENSE", *REQUIREMENTS)
-CODE_SUFFIXES = {".py", ".yaml", ".json", ".npz", ".tflite", ".h5", ".md", ".txt", ".csv"}
-PAGE_SUFFIXES = {".html", ".js", ".css", ".svg", ".jpg"}
+LEFT_OUT = {"tests", "__pycache__"}  # of conf and the folders of Python modules
+SINGLE_FILES = ("__init__.py", "cli.py", "train.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE")
+SINGLE_FILES += ("report.md",)
 SAMPLE = "sample.jpg"
 CHECK_SECONDS = 120
+# The command, by the folder's own cli.py; fails where a module of ours came from elsewhere, as if installed.
+CHECK = """
+import sys
+from pathlib import Path
+from cli import main
+code = main(sys.argv[1:])
+ours = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "focus_picker"]
+foreign = [file for file in ours if not Path(file).resolve().is_relative_to(Path.cwd())]
+sys.exit(f"{foreign[0]} ran in place of its own code" if foreign else code)
+"""
 
 
 def package_run(run: Path, name: str, output: Path) -> list[str]:
@@ -55,9 +63,10 @@ def package_run(run: Path, name: str, output: Path) -> list[str]:
     InputError
         The run is not finished, or the unpacked submission does not score the sample image.
     """
-    missing = [file for file in RUN_FILES if not (run / file).is_file()]
-    if missing:
+    if missing := [file for file in RUN_FILES if not (run / file).is_file()]:
         raise InputError(f"{run} lacks {', '.join(missing)}; give the folder of a finished train-cnn run")
+    if missing := [file for file in SINGLE_FILES if not (ROOT / file).is_file()]:
+        raise InputError(f"{ROOT} lacks {', '.join(missing)}; run package from the project's checkout")
     if not name or Path(name).name != name:
         raise InputError(f"--name {name!r} is no folder name; give one word such as focus_picker_submission")
     with atomic_path(output) as temporary:
@@ -73,11 +82,12 @@ def package_run(run: Path, name: str, output: Path) -> list[str]:
 def _contents(run: Path) -> list[tuple[Path, str]]:
     """Files and their names inside; a run's file goes before the project's own of that name."""
     files = {inside: run / file for file, inside in RUN_FILES.items()}
-    for folder in CODE:
-        for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in CODE_SUFFIXES | PAGE_SUFFIXES and "__pycache__" not in path.parts:
-                files.setdefault(path.relative_to(ROOT).as_posix(), path)
-    for picture in sorted((ROOT / "results").glob("*.png")):
+    for folder in (ROOT / "conf", *(init.parent for init in ROOT.glob("*/__init__.py"))):
+        for path in folder.rglob("*"):
+            inside = path.relative_to(ROOT)
+            if path.is_file() and not LEFT_OUT & set(inside.parts):
+                files.setdefault(inside.as_posix(), path)
+    for picture in (ROOT / "results").glob("*.png"):
         files.setdefault(f"results/{picture.name}", picture)
     for name in SINGLE_FILES:
         files.setdefault(name, ROOT / name)
@@ -103,10 +113,9 @@ def check_package(archive_path: Path, name: str) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(archive_path) as archive:
             archive.extractall(folder)
-        command = [sys.executable, "cli.py", "score", SAMPLE, "--model", MODEL, "--json"]
-        done = subprocess.run(
-            command, cwd=Path(folder) / name, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False
-        )
+        command = [sys.executable, "-c", CHECK, "score", SAMPLE, "--model", MODEL, "--json"]
+        place = Path(folder) / name
+        done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False)
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise InputError(f"the unpacked submission does not score {SAMPLE} ({last}); train the run again")
