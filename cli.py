@@ -28,6 +28,13 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
+EXTRAS = {  # what the plain install leaves out: the extra of pyproject.toml, and the modules that it brings
+    "baseline": {"lightgbm", "pandas", "scipy", "sklearn"},
+    "train": {"absl", "keras", "tensorflow"},
+    "serve": {"fastapi", "prometheus_client", "pydantic_settings", "starlette", "uvicorn"},
+    "track": {"mlflow", "sqlalchemy"},
+    "onnx": {"onnxruntime", "tf2onnx"},
+}
 
 Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with focus_labels.csv and cell_stacks/.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
@@ -37,9 +44,7 @@ Model = Annotated[
     typer.Option(help="focus_model.tflite, baseline.txt or a run's folder.", show_default="the shipped model"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
-Track = Annotated[
-    bool, typer.Option("--track", help="Log the run to MLflow (requirements-track.txt, docs/tracking.md).")
-]
+Track = Annotated[bool, typer.Option("--track", help="Log the run to MLflow (extra `track`, docs/tracking.md).")]
 
 
 @app.command(
@@ -139,7 +144,7 @@ def train_cnn(
     controls: Annotated[
         bool, typer.Option("--controls", help="Also train the controls (takes several times longer).")
     ] = False,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Also export ONNX (requirements-onnx.txt).")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also export ONNX (extra `onnx`).")] = False,
     seed: Seed = 0,
     jobs: Jobs = 2,
     track: Track = False,
@@ -149,6 +154,9 @@ def train_cnn(
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr():  # TensorFlow greets from C++ before its log level counts
+        if onnx:  # missed now, not after hours of training
+            import onnxruntime  # noqa: F401
+            import tf2onnx  # noqa: F401
         from focus_picker.training.cnn_run import run_cnn
     from focus_picker.evaluation.summary import summarise, summarise_epoch
     from focus_picker.models import DEFAULT_WEIGHTS
@@ -400,11 +408,8 @@ def serve(
 
     Limits and the bearer token are set by environment variables; see docs/serve.md.
     """
-    try:
-        from focus_picker.serve.server import run
-        from focus_picker.serve.settings import load_settings
-    except ModuleNotFoundError as error:
-        raise InputError(f"serve needs {error.name}; pip install -r requirements-serve.txt") from None
+    from focus_picker.serve.server import run
+    from focus_picker.serve.settings import load_settings
 
     run(
         load_settings(model=model, reference=reference),
@@ -412,6 +417,16 @@ def serve(
         port,
         announce=lambda address: print(f"{address} (Ctrl-C stops)", flush=True),
     )
+
+
+def _how_to_install(error: ModuleNotFoundError) -> str:
+    """Name the extra that brings the missing module; a module that is in none is a defect of ours, and raised."""
+    module = (error.name or "").partition(".")[0]
+    for extra, modules in EXTRAS.items():
+        if module in modules:
+            also = "" if extra != "baseline" else " (or [train], where a network is to be trained)"
+            return f"this needs {module}, which is not installed: pip install 'focus-picker[{extra}]'{also}"
+    raise error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -425,6 +440,9 @@ def main(arguments: list[str] | None = None) -> int:
         if message := error.format_message():  # empty when the help was shown for want of arguments
             print(f"error: {message} (see --help)", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        print(f"error: {_how_to_install(error)}", file=sys.stderr)
+        return 2
     if code == INTERRUPTED:
         print("interrupted: nothing half-written is left behind", file=sys.stderr)
     return code
