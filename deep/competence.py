@@ -3,11 +3,13 @@
 import cv2
 import numpy as np
 
-from focus_picker.models.sidecar import Competence
+from focus_picker.models.side_file import Competence
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 PROPERTIES = ("contrast", "brightness", "chroma", "saturated")
-MARGIN = 0.25  # of the range seen in training, added on both sides: the next laboratory day is a little different
+# The range seen in training is widened by a share of itself on both sides, on a logarithmic scale, as lamp and stain
+# scale what they change; and by a tenth at least, as the next laboratory day is a little different.
+MARGIN, LEAST_FACTOR = 0.25, 1.1
 
 
 def image_properties(windows: np.ndarray) -> dict[str, np.ndarray]:
@@ -46,17 +48,20 @@ def learn_competence(windows: np.ndarray, spread: np.ndarray) -> Competence:
     """
     properties = image_properties(windows)
 
-    def widened(values: np.ndarray, factor: float = MARGIN) -> tuple[float, float]:
-        low, high = float(values.min()), float(values.max())
-        return low * (1 - factor), high * (1 + factor)
-
     return Competence(
-        contrast=widened(properties["contrast"]),
-        brightness=widened(properties["brightness"]),
-        chroma=widened(properties["chroma"]),
+        contrast=_widened(properties["contrast"]),
+        brightness=_widened(properties["brightness"]),
+        chroma=_widened(properties["chroma"]),
         saturated=min(1.0, float(properties["saturated"].max()) + 0.02),
         spread=float(np.quantile(spread, 0.999)) * (1 + MARGIN),
     )
+
+
+def _widened(values: np.ndarray) -> tuple[float, float]:
+    """Range of positive values with its margin; one that begins at zero keeps its beginning."""
+    low, high = float(values.min()), float(values.max())
+    factor = max((high / low) ** MARGIN, LEAST_FACTOR) if low > 0 else 1 + MARGIN
+    return low / factor, high * factor
 
 
 def outside_competence(properties: dict[str, np.ndarray], spread: np.ndarray, competence: Competence) -> np.ndarray:

@@ -1,54 +1,41 @@
-"""The light runtime: scores images with a ``.tflite`` file by LiteRT, NumPy and OpenCV; no TensorFlow."""
+"""The light runtime: judges images with a ``.tflite`` file by LiteRT, NumPy and OpenCV; no TensorFlow."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from focus_picker.deep.competence import PROPERTIES, image_properties, outside_competence
-from focus_picker.deep.intervals import conformal_interval
+from focus_picker.deep.competence import image_properties, outside_competence
 from focus_picker.deep.quiet import quiet_stderr
 from focus_picker.deep.window import native_window
-from focus_picker.models.bins import ScoreBins
-from focus_picker.models.decision import decide
-from focus_picker.models.sidecar import ModelFile, read_model_file
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-JUDGED = ("score", "lower", "upper", "status")
+from focus_picker.models.contract import Judgement, ScoreDistribution
+from focus_picker.models.focus_state import focus_state
+from focus_picker.models.side_file import StudentSide, read_model
 
 
-class FocusModel:
-    """A student ready to score; learned state comes from the file alone.
+class Student:
+    """A student ready to judge; all it has learned comes from its two files.
 
     Parameters
     ----------
-    file
-        Verified model file.
+    weights
+        Content of a ``.tflite`` file.
+    side
+        Its side file.
     threads
         Threads of one inference.
     """
 
-    def __init__(self, file: ModelFile, threads: int = 1) -> None:
-        self.file = file
+    def __init__(self, weights: bytes, side: StudentSide, threads: int = 1) -> None:
+        self.weights = weights
+        self.side = side
         self.threads = threads
-        self.sidecar = file.sidecar
         self._runner: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the interpreter behind: worker processes build their own."""
         return {**self.__dict__, "_runner": None}
-
-    @property
-    def bins(self) -> ScoreBins:
-        """Bins of the distributions."""
-        return self.sidecar.score_bins
-
-    def distributions(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Score distributions ``(N, bins)`` of images."""
-        return self.predict(self._windows(images))["distribution"]
 
     def predict(self, windows: np.ndarray) -> dict[str, np.ndarray]:
         """Run the network.
@@ -70,41 +57,29 @@ class FocusModel:
             "distribution": outputs["distribution"],
         }
 
-    def judge(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        """Score images as ``dataset.images.read_image`` gives them.
+    def judge(self, images: Sequence[np.ndarray]) -> Judgement:
+        """Judge images; see :class:`models.contract.Model`. The properties are those of ``deep.competence``."""
+        size = self.side.window_px
+        windows = np.stack([native_window(image, size) for image in images]) if images else _no_windows(size)
+        return self.judge_windows(windows)
 
-        Returns
-        -------
-        dict
-            ``score``, ``lower``, ``upper`` (90 % interval, score units) and ``status`` (see ``models.decision``; an
-            image unlike anything seen in training is ``unsure`` whatever its score), and the properties that this was
-            told by, ``PROPERTIES`` of ``deep.competence``; each ``(N,)``.
-        """
-        if not images:
-            return {name: np.empty(0) for name in (*JUDGED, *PROPERTIES)}
-        windows = self._windows(images)
-        outputs = self.predict(windows)
-        lower, upper = self.interval(outputs["distribution"])
-        status = decide(outputs["score"], lower, upper, self.sidecar.score_per_slice)
+    def judge_windows(self, windows: np.ndarray) -> Judgement:
+        """Judge windows ``(N, size, size, 3)`` uint8 RGB; there may be none."""
+        outputs = self.predict(windows) if len(windows) else self._nothing()
         properties = image_properties(windows)
-        strange = outside_competence(properties, outputs["spread"], self.sidecar.competence)
-        judged = (outputs["score"].astype(float), lower, upper, np.where(strange, "unsure", status))
-        return dict(zip(JUDGED, judged, strict=True)) | properties
+        return self._judgement(outputs, properties)
 
-    def score_images(self, images: Sequence[np.ndarray]) -> "pd.DataFrame":
-        """Return what ``judge`` finds as a table, one row an image."""
-        import pandas as pd  # a table is for training and reports; an instrument scores without it
+    def _judgement(self, outputs: dict[str, np.ndarray], properties: dict[str, np.ndarray]) -> Judgement:
+        side, distribution = self.side, np.asarray(outputs["distribution"], dtype=float)
+        score = outputs["score"].astype(float)
+        lower, upper = side.intervals.interval(side.bins, outputs["distribution"])
+        strange = outside_competence(properties, outputs["spread"], side.competence)
+        status = np.where(strange, "unsure", focus_state(score, lower, upper, side.score_per_slice))
+        probability = distribution / distribution.sum(axis=1, keepdims=True)
+        return Judgement(score, lower, upper, status, ScoreDistribution(side.bins.centres, probability), properties)
 
-        judged = self.judge(images)
-        return pd.DataFrame({name: judged[name] for name in JUDGED})
-
-    def _windows(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        return np.stack([native_window(image, self.sidecar.window_px) for image in images])
-
-    def interval(self, distribution: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Conformal interval from the distributions ``(N, bins)``, score units."""
-        intervals = self.sidecar.intervals
-        return conformal_interval(self.bins, distribution, intervals.widening, intervals.coverage)
+    def _nothing(self) -> dict[str, np.ndarray]:
+        return {"score": np.empty(0), "spread": np.empty(0), "distribution": np.empty((0, self.side.bins.count))}
 
     def _signature(self) -> Any:
         """The network as a function of named inputs; its order of inputs and outputs differs between converters."""
@@ -113,12 +88,16 @@ class FocusModel:
             from ai_edge_litert.interpreter import Interpreter
 
             with quiet_stderr():
-                interpreter = Interpreter(model_content=self.file.content, num_threads=self.threads)
+                interpreter = Interpreter(model_content=self.weights, num_threads=self.threads)
                 interpreter.allocate_tensors()
             self._runner = interpreter.get_signature_runner()
         return self._runner
 
 
-def load_model(path: str | Path, threads: int = 1) -> FocusModel:
-    """Load a ``.tflite`` file with its side file; see :func:`models.sidecar.read_model_file` for what is refused."""
-    return FocusModel(read_model_file(path), threads)
+def _no_windows(size: int) -> np.ndarray:
+    return np.empty((0, size, size, 3), np.uint8)
+
+
+def load_student(path: str | Path, threads: int = 1) -> Student:
+    """Load a ``.tflite`` file with its side file; see :func:`models.side_file.read_model` for what is refused."""
+    return Student(*read_model(Path(path), StudentSide), threads)

@@ -16,6 +16,7 @@ from focus_picker.dataset.files import atomic_path
 from focus_picker.deep.backbones import BACKBONE_LAYERS
 from focus_picker.deep.pipeline import Batches
 
+CHECKPOINT = "checkpoint.npz"
 Loss = Callable[[dict[str, tf.Tensor], dict[str, tf.Tensor]], tf.Tensor]
 
 
@@ -164,11 +165,19 @@ def _freeze(model: keras.Model, what: str) -> None:
             layer.trainable = True
 
 
+def finished_epochs(folder: Path) -> list[dict[str, float]]:
+    """Rows of the epochs that an interrupted :func:`train` left in ``folder``; empty where it left no checkpoint."""
+    if not (folder / CHECKPOINT).is_file():
+        return []
+    with np.load(folder / CHECKPOINT, allow_pickle=False) as saved:
+        return json.loads(str(saved["history"]))
+
+
 class Checkpoint:
     """Weights, best weights, optimizer and history in one file of plain arrays, replaced whole after each epoch."""
 
     def __init__(self, folder: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-        self.path = folder / "checkpoint.npz"
+        self.path = folder / CHECKPOINT
         self.model, self.optimizer = model, optimizer
         self.best = model.get_weights()
 
@@ -195,7 +204,7 @@ class Checkpoint:
                 for i, variable in enumerate(variables):
                     variable.assign(saved[f"{group}_{i}"])
             self.best = [saved[f"best_{i}"] for i in range(len(self.best))]
-            return json.loads(str(saved["history"]))
+        return finished_epochs(self.path.parent)
 
     def load_best(self) -> None:
         """Put the best epoch's weights into the model."""

@@ -4,4 +4,4 @@ from pathlib import Path
 
 DEFAULT_MODEL = Path(__file__).parent / "focus_model.tflite"
 DEFAULT_WEIGHTS = Path(__file__).parent / "best_model.h5"
-DEFAULT_BASELINE = Path(__file__).parent / "baseline" / "baseline.txt"  # its calibration lies beside it
+DEFAULT_BASELINE = Path(__file__).parent / "baseline.txt"

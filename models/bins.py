@@ -4,10 +4,10 @@ A network that predicts a distribution over bins can say "far out, but either si
 cannot. Its median minimises the expected absolute error, the figure by which the score is judged.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 LOWER_QUANTILE, UPPER_QUANTILE = 0.16, 0.84  # their half distance is the spread: one sigma of a normal distribution
 
@@ -26,7 +26,12 @@ class ScoreBins:
 
     low: float
     high: float
-    count: int
+    count: int = Field(ge=2, le=1000)
+
+    def __post_init__(self) -> None:
+        """Refuse edges that are out of order or no numbers."""
+        if not -np.inf < self.low < self.high < np.inf:
+            raise ValueError(f"bins from {self.low} to {self.high}; expected two finite edges, the lower one first")
 
     @property
     def width(self) -> float:

@@ -13,10 +13,10 @@ from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import atomic_path
 from focus_picker.dataset.progress import track
 from focus_picker.dataset.stacks import Stack
+from focus_picker.models.contract import Model
 from focus_picker.stack_inference import status
-from focus_picker.stack_inference.calibration import UNCALIBRATED, StackCalibration
 from focus_picker.stack_inference.pick import Pick, choose_method, pick_focus
-from focus_picker.stack_inference.scoring import Scorer, check_measure
+from focus_picker.stack_inference.scoring import check_measure
 
 
 def pick_many(
@@ -24,8 +24,7 @@ def pick_many(
     *,
     measure: str = "tenengrad",
     method: str | None = None,
-    scorer: Scorer | None = None,
-    calibration: StackCalibration = UNCALIBRATED,
+    model: Model | None = None,
     z_step_um: float | None = None,
     jobs: int = 1,
     progress: bool = True,
@@ -37,10 +36,10 @@ def pick_many(
 
     Parameters
     ----------
-    stacks, measure, method, scorer, calibration, z_step_um
+    stacks, measure, method, model, z_step_um
         As in ``pick_focus``.
     jobs
-        Number of processes, -1 for all cores; 1 stays in this process. A scorer is copied to each.
+        Number of processes, -1 for all cores; 1 stays in this process. The model is copied to each.
     progress
         Whether to draw a bar on stderr.
 
@@ -50,9 +49,8 @@ def pick_many(
         At once, if there is no such measure or method.
     """
     check_measure(measure)
-    method = choose_method(method, signed=scorer is not None)
-    options: dict[str, Any] = {"measure": measure, "method": method, "scorer": scorer}
-    options |= {"calibration": calibration, "z_step_um": z_step_um}
+    method = choose_method(method, signed=model is not None)
+    options: dict[str, Any] = {"measure": measure, "method": method, "model": model, "z_step_um": z_step_um}
     return _run(stacks, options, min(jobs, len(stacks)) or 1, progress)
 
 

@@ -1,97 +1,26 @@
-"""What stacks with known focus teach about a model and an instrument, kept in ``stack_calibration.json``.
-
-Sharpness and signed scores each have an offset from the labels' zero and an error; how they are to be weighed, and
-from when on they contradict each other, is measured here and not guessed.
-"""
+"""Measure on stacks with known focus how sharpness and a model's scores are to be weighed, and weigh them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from focus_picker.dataset.errors import InputError, first_fault
-from focus_picker.dataset.files import write_text
+from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.stacks import find_stacks
+from focus_picker.models.contract import Model
+from focus_picker.models.intervals import SIGMA_OF_90, conformal_quantile
+from focus_picker.models.stack_calibration import EvidenceError, StackCalibration
 from focus_picker.stack_inference.evidence import Evidence, gather, signed_posterior
-from focus_picker.stack_inference.scoring import Scorer, StackScores, score_stack
-from focus_picker.stack_inference.signed import DEFAULT_TEMPERATURE, spacing_of
+from focus_picker.stack_inference.scoring import StackScores, score_stack
+from focus_picker.stack_inference.signed import spacing_of
 
-FILE_NAME = "stack_calibration.json"
-FORMAT = "focus-picker stack calibration 1"
 FEWEST_STACKS = 12
 
 TEMPERATURES = tuple(float(round(value, 3)) for value in np.geomspace(0.5, 40, 16))
-SIGMA_OF_90 = 1.645
 LIMIT_QUANTILE, LIMIT_MARGIN = 0.99, 1.3
 """Limits of what counts as usual: a quantile over the calibration stacks, widened because these are few."""
 LEAST_ERROR = 0.02  # slices; no calibration is believed beyond this
-
-
-class EvidenceError(BaseModel):
-    """Offset and error of one kind of evidence, in slices.
-
-    Attributes
-    ----------
-    offset
-        Median of position minus truth, along the direction of rising scores.
-    error
-        Standard error once the offset is taken off: the 90 % quantile of its magnitude by that of a normal variable.
-    usual_error
-        Median of the error that the fit itself reports; a stack that reports more is believed less in proportion.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    offset: float = Field(ge=-50, le=50)
-    error: float = Field(gt=0, le=50)
-    usual_error: float = Field(gt=0, le=50)
-
-
-class StackCalibration(BaseModel):
-    """Declared content of ``stack_calibration.json``; the defaults hold for a model without calibration.
-
-    Attributes
-    ----------
-    format
-        Of this file.
-    stacks
-        Number of stacks it was measured on, 0 for the defaults.
-    temperature
-        Of the posterior, see ``signed.plane_posterior``.
-    sharpness, signed
-        Errors of the two kinds of evidence.
-    correlation
-        Of the two errors.
-    error_factor
-        Standard error of the fusion by the one that follows from the errors above, so that the 90 % interval holds:
-        a conformal quantile over the calibration stacks, each weighed by what the others taught.
-    contradiction
-        Difference of the two positions by its standard error from which they contradict each other.
-    rate
-        Least and greatest score per slice by the model's own that is usual.
-    scatter
-        Greatest usual median distance of the scores from a straight line, in slices.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: str = FORMAT
-    stacks: int = Field(default=0, ge=0)
-    temperature: float = Field(default=DEFAULT_TEMPERATURE, gt=0)
-    # The sharpest plane lies up to a slice from the labels' zero, by the instrument's phase and aberration, and on a
-    # side that is not known before it is measured; a model's scores have learned where the labels' zero is.
-    sharpness: EvidenceError = EvidenceError(offset=0, error=1.0, usual_error=0.1)
-    signed: EvidenceError = EvidenceError(offset=0, error=0.3, usual_error=0.2)
-    correlation: float = Field(default=0.0, ge=-0.95, le=0.95)
-    error_factor: float = Field(default=1.0, gt=0, le=20)
-    contradiction: float = Field(default=1.4, gt=0)  # one and a half slices, by the errors above
-    rate: tuple[float, float] = (0.5, 2.0)
-    scatter: float = Field(default=0.7, gt=0)
-
-
-UNCALIBRATED = StackCalibration()
 
 
 def calibrate(stacks: Sequence[StackScores], best_plane: Sequence[float]) -> StackCalibration:
@@ -113,7 +42,7 @@ def calibrate(stacks: Sequence[StackScores], best_plane: Sequence[float]) -> Sta
     usable = [
         (scores, truth, evidence)
         for scores, truth in zip(stacks, best_plane, strict=True)
-        if np.isfinite(truth) and scores.distributions is not None and (evidence := gather(scores)).complete
+        if np.isfinite(truth) and scores.distribution is not None and (evidence := gather(scores)).complete
     ]
     if len(usable) < FEWEST_STACKS:
         raise InputError(
@@ -127,7 +56,7 @@ def calibrate(stacks: Sequence[StackScores], best_plane: Sequence[float]) -> Sta
 
 
 def calibrate_dataset(
-    dataset: str | Path, names: Collection[str], scorer: Scorer, *, measure: str = "tenengrad"
+    dataset: str | Path, names: Collection[str], model: Model, *, measure: str = "tenengrad"
 ) -> StackCalibration:
     """Calibrate a model on stacks of a data set that it was not trained on.
 
@@ -137,8 +66,8 @@ def calibrate_dataset(
         Folder with ``focus_labels.csv``; a ``truth.csv`` beside it goes before the labels, which are rounded to slices.
     names
         Names of the stacks, those of the validation fields.
-    scorer
-        The trained model.
+    model
+        That is to be calibrated.
     measure
         Sharpness measure.
 
@@ -149,7 +78,7 @@ def calibrate_dataset(
     """
     planes = best_planes(dataset)
     stacks = [stack for stack in find_stacks(dataset) if stack.name in names and stack.name in planes]
-    scores = [score_stack(stack, measure=measure, scorer=scorer) for stack in stacks]
+    scores = [score_stack(stack, measure=measure, model=model) for stack in stacks]
     return calibrate(scores, [planes[part.stack] for part in scores])
 
 
@@ -187,7 +116,7 @@ def _measured(found: list[Known], temperature: float) -> StackCalibration:
         combined = combine(evidence, others, spacing)
         ratio.append(abs(combined.position - truth) / combined.standard_error)
         contradiction.append(combined.contradiction)
-    factor = _quantile_of_new(np.array(ratio), 0.9) / SIGMA_OF_90
+    factor = conformal_quantile(np.array(ratio), 0.9) / SIGMA_OF_90
     return draft.model_copy(
         update={
             "error_factor": float(np.clip(factor, 0.2, 20)),
@@ -265,11 +194,6 @@ def _error_of(deviation: np.ndarray, reported: np.ndarray) -> EvidenceError:
     )
 
 
-def _quantile_of_new(values: np.ndarray, level: float) -> float:
-    """Value that a new one stays below with this probability: of n old ones, the ``(n + 1) level``-th (conformal)."""
-    return float(np.quantile(values, min(1.0, level * (len(values) + 1) / len(values)), method="higher"))
-
-
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Correlation, 0 where one does not vary beyond rounding."""
     if min(np.ptp(a), np.ptp(b)) < 1e-9:
@@ -293,40 +217,3 @@ def _best_temperature(stacks: list[tuple[StackScores, float]]) -> float:
             sum(posterior.log_density_at(truth + offset) for posterior, truth in known) / max(len(known), 1)
         )
     return TEMPERATURES[int(np.argmax(likelihood))]
-
-
-def calibration_path(model: str | Path) -> Path:
-    """Where the calibration of a model file, or of the run folder that holds it, lies."""
-    model = Path(model)
-    return (model if model.is_dir() else model.parent) / FILE_NAME
-
-
-def save_calibration(calibration: StackCalibration, model: str | Path) -> Path:
-    """Write the calibration beside its model and return the file."""
-    path = calibration_path(model)
-    write_text(path, calibration.model_dump_json(indent=1) + "\n")
-    return path
-
-
-def load_calibration(model: str | Path) -> StackCalibration:
-    """Read the calibration beside a model; ``UNCALIBRATED`` where there is none.
-
-    Raises
-    ------
-    InputError
-        If the file is there but is no calibration of this version.
-    """
-    path = calibration_path(model)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return UNCALIBRATED
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
-    try:
-        calibration = StackCalibration.model_validate_json(content)
-    except ValidationError as error:
-        raise InputError(f"{path} is no stack calibration ({first_fault(error)}): calibrate again") from None
-    if calibration.format != FORMAT:
-        raise InputError(f"{path} has the format '{calibration.format}', expected '{FORMAT}': calibrate again")
-    return calibration

@@ -10,8 +10,9 @@ from functools import partial
 
 import numpy as np
 
+from focus_picker.models.stack_calibration import StackCalibration
 from focus_picker.stack_inference import status
-from focus_picker.stack_inference.calibration import StackCalibration, combine
+from focus_picker.stack_inference.calibration import combine
 from focus_picker.stack_inference.curve_fit import CurveFit, peak_index
 from focus_picker.stack_inference.curves import CURVES
 from focus_picker.stack_inference.evidence import SHARPNESS_FIT, Evidence, gather, signed_posterior

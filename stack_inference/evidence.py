@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from focus_picker.models.contract import normal_distribution
+from focus_picker.models.stack_calibration import DEFAULT_TEMPERATURE
 from focus_picker.stack_inference.curve_fit import CurveFit
 from focus_picker.stack_inference.curves import CURVES
 from focus_picker.stack_inference.scoring import StackScores
 from focus_picker.stack_inference.signed import (
-    DEFAULT_TEMPERATURE,
     PlanePosterior,
-    normal_distributions,
     plane_posterior,
     spacing_of,
     zero_crossing,
@@ -68,7 +68,7 @@ def gather(scores: StackScores, temperature: float = DEFAULT_TEMPERATURE) -> Evi
 
 def signed_posterior(scores: StackScores, temperature: float = DEFAULT_TEMPERATURE) -> PlanePosterior:
     """Posterior of the best plane by the scores, in the direction of their line; a reason where there is none."""
-    distributions = scores.distributions or normal_distributions(scores.score, scores.lower, scores.upper)
+    distributions = scores.distribution or normal_distribution(scores.score, scores.lower, scores.upper)
     slope = _slope(zero_crossing(scores.z, scores.score), spacing_of(scores.z))
     direction = 0 if np.isnan(slope) else int(np.sign(slope))
     step = _score_per_slice(scores, slope)

@@ -4,15 +4,16 @@ Positions follow the score's sign: a positive defocus means that the lens is too
 towards the sample, negative.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from focus_picker.dataset.errors import InputError
-from focus_picker.stack_inference.scoring import Scorer, judge, score_per_slice
-
-SIGMA_OF_90 = 1.645
+from focus_picker.models.contract import Judgement, Model
+from focus_picker.models.intervals import SIGMA_OF_90
+from focus_picker.models.side_file import SideFile
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Move:
     Parameters
     ----------
     slices
-        Step to take in slices of the model's training stacks: negative towards the sample, NaN when not known.
+        Step to take in slices: negative towards the sample, NaN when not known. See ``move_from_one`` for whose slices.
     standard_error
         In slices.
     um, standard_error_um
@@ -42,38 +43,54 @@ class Move:
     advice: str
 
 
-def move_from_one(image: np.ndarray, scorer: Scorer, z_step_um: float | None = None) -> Move:
+def move_from_one(image: np.ndarray, model: Model, z_step_um: float | None = None) -> Move:
     """Step to take from one image.
 
     Parameters
     ----------
     image
         As ``dataset.images.read_image`` gives it.
-    scorer
-        A trained model that says its score per slice.
+    model
+        A trained model.
     z_step_um
-        Distance of two slices in the model's training stacks.
+        Distance of two slices on the microscope at hand, in micrometres. A model that knows the step of its own
+        training stacks answers in micrometres without it, and in slices of this distance with it; for a model that
+        does not, this is taken for the step of its training stacks.
 
     Raises
     ------
     InputError
-        If the model does not say its score per slice, or the step is not positive.
+        If the step is not positive.
     """
-    return move_from_judged(judge(scorer, [image]), scorer, z_step_um)
+    return move_from_judged(model.judge([image]), model.side, z_step_um)
 
 
-def move_from_judged(judged: Mapping[str, np.ndarray], scorer: Scorer, z_step_um: float | None = None) -> Move:
-    """Step to take from what ``scorer`` found of one image by ``scoring.judge``; see ``move_from_one``."""
-    step = _step(scorer)
-    score, lower, upper = (float(judged[name][0]) for name in ("score", "lower", "upper"))
-    defocus, error = score / step, (upper - lower) / (2 * SIGMA_OF_90 * step)
-    state = str(judged["status"][0]) if "status" in judged else ""
+def move_from_judged(judged: Judgement, side: SideFile, z_step_um: float | None = None) -> Move:
+    """Step to take from what a model with this side file judged of one image; see ``move_from_one``."""
+    if z_step_um is not None and not (np.isfinite(z_step_um) and z_step_um > 0):
+        raise InputError(f"The z step is {z_step_um} um: give the distance of two slices, greater than zero.")
+    score, lower, upper = (float(values[0]) for values in (judged.score, judged.lower, judged.upper))
+    slices, error = -score / side.score_per_slice, _error(lower, upper) / side.score_per_slice
+    status, advice = _status(-slices, str(judged.status[0]))
+    step = side.z_step_um or z_step_um or np.nan
+    um, error_um = slices * step, error * step
+    if side.z_step_um and z_step_um:
+        slices, error = um / z_step_um, error_um / z_step_um
+    return Move(slices, error, um, error_um, status, advice)
+
+
+def _status(defocus: float, state: str) -> tuple[str, str]:
+    """Status and advice for a defocus in slices of the model's training stacks."""
     if not np.isfinite(defocus) or state == "unsure":
-        return _move(-defocus, error, "unsure", "the side is not settled: take a second image at another z", z_step_um)
+        return "unsure", "the side is not settled: take a second image at another z"
     if abs(defocus) <= 0.5:
-        return _move(-defocus, error, "in_focus", "within half a slice of focus: stay", z_step_um)
-    way = "towards the sample" if defocus > 0 else "away from the sample"
-    return _move(-defocus, error, "ok", f"move the lens {way}", z_step_um)
+        return "in_focus", "within half a slice of focus: stay"
+    return "ok", f"move the lens {'towards the sample' if defocus > 0 else 'away from the sample'}"
+
+
+def _error(lower: ArrayLike, upper: ArrayLike) -> np.ndarray:
+    """Standard error that 90 % intervals stand for."""
+    return (np.asarray(upper, dtype=float) - np.asarray(lower, dtype=float)) / (2 * SIGMA_OF_90)
 
 
 @dataclass(frozen=True)
@@ -92,7 +109,7 @@ class Defocus:
         return self.agree
 
 
-def defocus_from_two(images: Sequence[np.ndarray], distance_slices: float, scorer: Scorer) -> Defocus:
+def defocus_from_two(images: Sequence[np.ndarray], distance_slices: float, model: Model) -> Defocus:
     """Defocus of the first of two images taken a known distance apart.
 
     One image may leave the side open: a blurred cell looks alike on both. The second settles it, for its score must
@@ -105,8 +122,8 @@ def defocus_from_two(images: Sequence[np.ndarray], distance_slices: float, score
         Two, as ``dataset.images.read_image`` gives them.
     distance_slices
         Position of the second minus that of the first, in slices, positive away from the sample; not zero.
-    scorer
-        A trained model that says its score per slice.
+    model
+        A trained model.
 
     Returns
     -------
@@ -117,16 +134,14 @@ def defocus_from_two(images: Sequence[np.ndarray], distance_slices: float, score
     Raises
     ------
     InputError
-        If there are not two images, the distance is zero or not finite, or the model does not say its score per slice.
+        If there are not two images, or the distance is zero or not finite.
     """
     if len(images) != 2:
         raise InputError(f"{len(images)} images given: give two, taken a known distance apart.")
     if not np.isfinite(distance_slices) or distance_slices == 0:
         raise InputError(f"The distance of the images is {distance_slices} slices: give one that is not zero.")
-    step = _step(scorer)
-    judged = judge(scorer, list(images))
-    score = np.asarray(judged["score"], dtype=float) / step
-    error = np.asarray(judged["upper"] - judged["lower"], dtype=float) / (2 * SIGMA_OF_90 * step)
+    judged, step = model.judge(images), model.side.score_per_slice
+    score, error = judged.score / step, _error(judged.lower, judged.upper) / step
     if not np.isfinite([*score, *error]).all():
         return Defocus(np.nan, np.nan, False)
     error = np.maximum(error, 1e-3)
@@ -141,17 +156,3 @@ def defocus_from_two(images: Sequence[np.ndarray], distance_slices: float, score
     combined = float(np.sqrt(1 / weight.sum()))
     spread = max(float(np.hypot(*error)), 1e-9)
     return Defocus(slices, max(combined, difference / 2), bool(difference <= max(3 * spread, 0.5)))
-
-
-def _step(scorer: Scorer) -> float:
-    step = score_per_slice(scorer)
-    if not (np.isfinite(step) and step > 0):
-        raise InputError("The model does not say its score per slice: train it again with this version.")
-    return step
-
-
-def _move(slices: float, error: float, state: str, advice: str, z_step_um: float | None) -> Move:
-    if z_step_um is not None and not (np.isfinite(z_step_um) and z_step_um > 0):
-        raise InputError(f"The z step is {z_step_um} um: give the distance of two slices, greater than zero.")
-    um = z_step_um if z_step_um is not None else np.nan
-    return Move(slices, error, slices * um, error * um, state, advice)

@@ -13,11 +13,13 @@ import numpy as np
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.stacks import Stack
+from focus_picker.models.contract import Model
+from focus_picker.models.intervals import SIGMA_OF_90
+from focus_picker.models.stack_calibration import UNCALIBRATED, StackCalibration
 from focus_picker.stack_inference import status
-from focus_picker.stack_inference.calibration import SIGMA_OF_90, UNCALIBRATED, StackCalibration
 from focus_picker.stack_inference.curves import SHARPNESS_ONLY
 from focus_picker.stack_inference.decide import DEFAULT_METHOD, METHODS, NEEDS_SCORES, Finding
-from focus_picker.stack_inference.scoring import Scorer, StackScores, score_stack
+from focus_picker.stack_inference.scoring import StackScores, score_stack
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,7 @@ def pick_focus(
     *,
     measure: str = "tenengrad",
     method: str | None = None,
-    scorer: Scorer | None = None,
-    calibration: StackCalibration = UNCALIBRATED,
+    model: Model | None = None,
     z_step_um: float | None = None,
 ) -> Pick:
     """Find the best plane of a stack.
@@ -118,10 +119,8 @@ def pick_focus(
         Sharpness measure, a name in ``features.MEASURES``. The largest value is taken as the sharpest.
     method
         A name in ``METHODS``; None takes ``DEFAULT_METHOD``.
-    scorer
-        Model of signed scores. Sharpness still tells ``flat``.
-    calibration
-        Of that model on stacks, from ``calibration.load_calibration``.
+    model
+        Gives signed scores, weighed by its own stack calibration. Sharpness still tells ``flat``.
     z_step_um
         Distance of two slices, overriding what the file declares.
 
@@ -130,9 +129,10 @@ def pick_focus(
     InputError
         If there is no such measure or method, the method cannot take signed scores, or the z step is not positive.
     """
-    method = choose_method(method, signed=scorer is not None)
+    method = choose_method(method, signed=model is not None)
     _check_step(z_step_um)
-    scores = score_stack(stack, measure=measure, scorer=scorer)
+    scores = score_stack(stack, measure=measure, model=model)
+    calibration = (model.side.stack_calibration if model else None) or UNCALIBRATED
     return pick_from_scores(scores, method=method, calibration=calibration, z_step_um=z_step_um)
 
 

@@ -8,7 +8,6 @@ parabola in z where the score is linear in z.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
@@ -16,34 +15,10 @@ import numpy as np
 from focus_picker import features
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.stacks import Slice, Stack, read_each, slice_numbers
-from focus_picker.stack_inference.signed import SliceDistributions, normal_distributions
-
-if TYPE_CHECKING:
-    import pandas as pd
+from focus_picker.models.contract import Judgement, Model, ScoreDistribution
 
 DARK_SHARE = 0.25
 """A slice darker than this share of the stack's median brightness was not lit as the others were and is left out."""
-
-
-class Scorer(Protocol):
-    """Anything that gives images a signed focus score; a trained ``features.baseline.Baseline`` is one.
-
-    More is used where a scorer has it. ``judge(images)`` returns the same columns as arrays, without a table's cost.
-    ``distributions(images)`` returns ``(n, bins)`` probabilities over ``bins`` (an object with ``centres``); otherwise
-    a normal distribution by score and interval stands in. The score of one slice spacing is taken from
-    ``score_per_slice_`` or from ``sidecar.score_per_slice``.
-    """
-
-    def score_images(self, images: Sequence[np.ndarray]) -> "pd.DataFrame":
-        """Return one row an image, with at least the columns ``score``, ``lower`` and ``upper``."""
-
-
-def judge(scorer: Scorer, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """``score``, ``lower``, ``upper`` and, where the scorer gives it, ``status`` of images, ``(n,)`` each."""
-    if hasattr(scorer, "judge"):
-        return scorer.judge(images)
-    table = scorer.score_images(images)
-    return {str(name): table[name].to_numpy() for name in table}
 
 
 @dataclass(frozen=True)
@@ -65,17 +40,17 @@ class StackScores:
     grey_spread
         Standard deviation of grey by its mean.
     score, lower, upper
-        Signed score and its interval; all NaN without a scorer.
+        Signed score and its interval; all NaN without a model.
     problems
         Why a slice is left out, empty for good ones.
     signed
-        Whether a scorer was asked, so that ``score`` decides the focus.
-    distributions
-        Of the scores, None without a scorer.
+        Whether a model was asked, so that ``score`` decides the focus.
+    distribution
+        Of the scores, None without a model.
     score_per_slice
-        Of the scorer, NaN where it does not say.
+        Of the model, NaN without one.
     unsure
-        Share of the scored slices that the scorer itself calls ``unsure``; 0 where it does not say.
+        Share of the scored slices that the model itself calls ``unsure``.
     """
 
     stack: str
@@ -89,17 +64,17 @@ class StackScores:
     upper: np.ndarray
     problems: tuple[str, ...]
     signed: bool
-    distributions: SliceDistributions | None = None
+    distribution: ScoreDistribution | None = None
     score_per_slice: float = np.nan
     unsure: float = 0.0
 
     @property
     def focus(self) -> np.ndarray:
-        """The curve to maximise: ``-score**2`` with a scorer, else sharpness."""
+        """The curve to maximise: ``-score**2`` with a model, else sharpness."""
         return -(self.score**2) if self.signed else self.sharpness
 
 
-def score_stack(stack: Stack, *, measure: str = "tenengrad", scorer: Scorer | None = None) -> StackScores:
+def score_stack(stack: Stack, *, measure: str = "tenengrad", model: Model | None = None) -> StackScores:
     """Read a stack once and measure every slice.
 
     Slices that cannot be used stay in as gaps (NaN) with their reason: unreadable ones, ones much darker than the rest
@@ -107,7 +82,7 @@ def score_stack(stack: Stack, *, measure: str = "tenengrad", scorer: Scorer | No
     for ``pick`` to say.
 
     Sharpness is measured on the central window that all slices share, at native scale: a tracked cell's crops may grow
-    with z, and neither their size nor a resampling may pass for focus. The scorer gets whole images, as in training.
+    with z, and neither their size nor a resampling may pass for focus. The model gets whole images, as in training.
 
     Raises
     ------
@@ -119,8 +94,7 @@ def score_stack(stack: Stack, *, measure: str = "tenengrad", scorer: Scorer | No
     mean, spread = _brightness(images)
     _leave_out_odd(images, problems, mean, spread)
     sharpness = _sharpness(images, problems, measure)
-    (score, lower, upper), unsure = _signed_scores(images, scorer)
-    distributions = _distributions(images, scorer, score, lower, upper)
+    judged = _judged(images, model)
     z, z_in_um = positions(stack)
     return StackScores(
         stack=stack.name,
@@ -129,14 +103,14 @@ def score_stack(stack: Stack, *, measure: str = "tenengrad", scorer: Scorer | No
         z_in_um=z_in_um,
         sharpness=sharpness,
         grey_spread=spread,
-        score=score,
-        lower=lower,
-        upper=upper,
+        score=judged.score,
+        lower=judged.lower,
+        upper=judged.upper,
         problems=tuple(problems),
-        signed=scorer is not None,
-        distributions=distributions,
-        score_per_slice=score_per_slice(scorer),
-        unsure=unsure,
+        signed=model is not None,
+        distribution=judged.distribution if (judged.status != "").any() else None,
+        score_per_slice=model.side.score_per_slice if model else np.nan,
+        unsure=_share_unsure(judged),
     )
 
 
@@ -208,38 +182,28 @@ def _sharpness(images: Sequence[np.ndarray | None], problems: list[str], measure
     return sharpness
 
 
-def _signed_scores(images: Sequence[np.ndarray | None], scorer: Scorer | None) -> tuple[np.ndarray, float]:
-    """Score, lower and upper, ``(3, n)``, NaN for gaps; and the share of slices of which the scorer is unsure."""
-    scores = np.full((3, len(images)), np.nan)
-    used = [index for index, image in enumerate(images) if image is not None]
-    if scorer is not None and used:
-        judged = judge(scorer, [image for image in images if image is not None])
-        scores[:, used] = [judged["score"], judged["lower"], judged["upper"]]
-        if "status" in judged:
-            return scores, float(np.mean(judged["status"] == "unsure"))
-    return scores, 0.0
+def _judged(images: Sequence[np.ndarray | None], model: Model | None) -> Judgement:
+    """Judgement of every slice; NaN and an empty status for gaps, and for all slices without a model."""
+    used = [index for index, image in enumerate(images) if image is not None and model is not None]
+    status, nothing = np.full(len(images), "", dtype="U16"), np.full(len(images), np.nan)
+    if model is None or not used:
+        return Judgement(nothing, nothing, nothing, status, ScoreDistribution(nothing, nothing[:, np.newaxis]))
+    found = model.judge([image for image in images if image is not None])
+
+    def placed(values: np.ndarray) -> np.ndarray:
+        whole = np.full((len(images), *values.shape[1:]), np.nan)
+        whole[used] = values
+        return whole
+
+    status[used] = found.status
+    distribution = ScoreDistribution(found.distribution.centres, placed(found.distribution.probability))
+    return Judgement(placed(found.score), placed(found.lower), placed(found.upper), status, distribution)
 
 
-def _distributions(
-    images: Sequence[np.ndarray | None], scorer: Scorer | None, score: np.ndarray, lower: np.ndarray, upper: np.ndarray
-) -> SliceDistributions | None:
-    """Distributions of a scorer that has them, normal ones of any other; NaN rows for gaps."""
-    if scorer is None:
-        return None
-    used = [index for index, image in enumerate(images) if image is not None]
-    if not hasattr(scorer, "distributions") or not used:
-        return normal_distributions(score, lower, upper)
-    rows = np.asarray(scorer.distributions([image for image in images if image is not None]), dtype=float)
-    probability = np.full((len(images), rows.shape[1]), np.nan)
-    probability[used] = rows / rows.sum(axis=1, keepdims=True)
-    return SliceDistributions(np.asarray(scorer.bins.centres, dtype=float), probability)  # type: ignore[attr-defined]
-
-
-def score_per_slice(scorer: Scorer | None) -> float:
-    """Score between neighbouring slices of the stacks a scorer was trained on; NaN where it does not say."""
-    value = getattr(scorer, "score_per_slice_", None)
-    value = getattr(getattr(scorer, "sidecar", None), "score_per_slice", value)
-    return float(value) if value else np.nan
+def _share_unsure(judged: Judgement) -> float:
+    """Share of the scored slices that the model calls ``unsure``; 0 where none was scored."""
+    scored = judged.status != ""
+    return float(np.mean(judged.status[scored] == "unsure")) if scored.any() else 0.0
 
 
 def positions(stack: Stack) -> tuple[np.ndarray, bool]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
+from focus_picker.models.contract import ScoreDistribution
+from focus_picker.models.stack_calibration import DEFAULT_TEMPERATURE
 from focus_picker.stack_inference.curve_fit import NO_VALUES, TOO_FEW, CurveFit, clean
 
 NO_TREND = "the scores do not run from one sign to the other"
@@ -37,9 +39,6 @@ OUTLIER_SHARE, OUTLIER_DENSITY = 0.05, 0.2
 """Share of slices on which a model is plainly wrong, and the density of its score there (one by its range)."""
 
 FLOOR_SHARE = 0.02
-
-DEFAULT_TEMPERATURE = 4.0
-"""Without calibration: errors of slices of one cell are alike, so that n slices count as n / 4."""
 
 
 def spacing_of(z: np.ndarray) -> float:
@@ -128,47 +127,19 @@ def _pair_slope(z: np.ndarray, score: np.ndarray) -> tuple[float, bool]:
     return float(np.median(slopes)), bool(steady)
 
 
-@dataclass(frozen=True)
-class SliceDistributions:
-    """What a model says about the score of each slice.
+def log_density(slices: ScoreDistribution, score: np.ndarray) -> np.ndarray:
+    """Logarithm of the density at ``score`` (..., n), each column by its own slice; NaN slices say nothing (0).
 
-    Parameters
-    ----------
-    centres
-        ``(bins,)`` centres of the score bins, ascending.
-    probability
-        ``(n, bins)``, rows sum to 1; NaN rows for slices without a score.
+    Scores beyond the outer bins count as these: there the model saturates. A share of outliers keeps one slice
+    from ruling out what all others say.
     """
-
-    centres: np.ndarray
-    probability: np.ndarray
-
-    def log_density(self, score: np.ndarray) -> np.ndarray:
-        """Logarithm of the density at ``score`` (..., n), each column by its own slice; NaN slices say nothing (0).
-
-        Scores beyond the outer bins count as these: there the model saturates. A share of outliers keeps one slice
-        from ruling out what all others say.
-        """
-        width = self.centres[1] - self.centres[0]
-        place = np.clip((score - self.centres[0]) / width, 0, len(self.centres) - 1)
-        left = np.minimum(place.astype(int), len(self.centres) - 2)
-        share = place - left
-        column = np.arange(score.shape[-1])
-        value = self.probability[column, left] * (1 - share) + self.probability[column, left + 1] * share
-        return np.nan_to_num(np.log((1 - OUTLIER_SHARE) * value / width + OUTLIER_SHARE * OUTLIER_DENSITY))
-
-
-def normal_distributions(score: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> SliceDistributions:
-    """Distributions of a model that gives a score and its 90 % interval only: normal ones of that width."""
-    sigma = np.maximum((upper - lower) / (2 * 1.645), 1e-6)
-    known = np.isfinite(score) & np.isfinite(sigma)
-    reach = float(np.abs(score[known]).max() + 3 * sigma[known].max()) if known.any() else 1.0
-    step = min(reach / 20, float(np.median(sigma[known])) / 2 if known.any() else 1.0)
-    count = int(np.ceil(reach / max(step, reach / 500)))
-    centres = np.linspace(-reach, reach, 2 * count + 1)
-    with np.errstate(invalid="ignore"):
-        weight = np.exp(-(((centres - score[:, None]) / np.maximum(sigma, centres[1] - centres[0])[:, None]) ** 2) / 2)
-        return SliceDistributions(centres, weight / weight.sum(axis=1, keepdims=True))
+    width = slices.centres[1] - slices.centres[0]
+    place = np.clip((score - slices.centres[0]) / width, 0, len(slices.centres) - 1)
+    left = np.minimum(place.astype(int), len(slices.centres) - 2)
+    share = place - left
+    column = np.arange(score.shape[-1])
+    value = slices.probability[column, left] * (1 - share) + slices.probability[column, left + 1] * share
+    return np.nan_to_num(np.log((1 - OUTLIER_SHARE) * value / width + OUTLIER_SHARE * OUTLIER_DENSITY))
 
 
 @dataclass(frozen=True)
@@ -217,7 +188,7 @@ class PlanePosterior:
 
 def plane_posterior(
     z: np.ndarray,
-    slices: SliceDistributions,
+    slices: ScoreDistribution,
     score_per_slice: float,
     *,
     temperature: float = DEFAULT_TEMPERATURE,
@@ -251,11 +222,11 @@ def plane_posterior(
     known = np.isfinite(slices.probability).all(axis=1) & np.isfinite(z)
     if known.sum() < 3:
         return PlanePosterior(reason=TOO_FEW if known.any() else NO_VALUES)
-    z, slices = z[known], SliceDistributions(slices.centres, slices.probability[known])
+    z, slices = z[known], ScoreDistribution(slices.centres, slices.probability[known])
     spacing = spacing_of(z)
     plane = _candidates(z, slices, spacing)
     near = np.abs(z - plane.mean()) <= (np.ptp(plane) / 2 + MOST_SPACINGS * spacing)
-    z, slices = z[near], SliceDistributions(slices.centres, slices.probability[near])
+    z, slices = z[near], ScoreDistribution(slices.centres, slices.probability[near])
     away = (z - plane[:, None]) * (score_per_slice / spacing)  # (g, n)
     likely = _tempered(away, slices, _rates(direction), temperature)  # (r, g)
     likely = np.exp(likely - likely.max())
@@ -270,13 +241,13 @@ def _rates(direction: int) -> np.ndarray:
     return np.concatenate([sign * RATES for sign in signs])
 
 
-def _tempered(away: np.ndarray, slices: SliceDistributions, rates: np.ndarray, temperature: float) -> np.ndarray:
+def _tempered(away: np.ndarray, slices: ScoreDistribution, rates: np.ndarray, temperature: float) -> np.ndarray:
     prior = -((np.log(np.abs(rates)) / RATE_SPREAD) ** 2) / 2
-    evidence = np.array([slices.log_density(rate * away).sum(axis=1) for rate in rates])
+    evidence = np.array([log_density(slices, rate * away).sum(axis=1) for rate in rates])
     return evidence / temperature + prior[:, None]
 
 
-def _candidates(z: np.ndarray, slices: SliceDistributions, spacing: float) -> np.ndarray:
+def _candidates(z: np.ndarray, slices: ScoreDistribution, spacing: float) -> np.ndarray:
     """Planes from one spacing before the stack to one behind; of a long stack only those around the crossing."""
     low, high = z.min() - spacing, z.max() + spacing
     expected = slices.probability @ slices.centres

@@ -1,17 +1,15 @@
 """Scores of single images: files in, one row each out, one bad file never stops the others."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.images import IMAGE_SUFFIXES, read_image
 from focus_picker.dataset.progress import track
 from focus_picker.dataset.stacks import natural_key
-from focus_picker.stack_inference.scoring import Scorer, judge
+from focus_picker.models.contract import Judgement, Model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,38 +71,39 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     return images
 
 
-def score_files(images: Sequence[Path], scorer: Scorer, progress: bool = True) -> Iterator[ImageScore]:
+def score_files(images: Sequence[Path], model: Model, progress: bool = True) -> Iterator[ImageScore]:
     """Score image files in bounded memory, in the given order.
 
     Parameters
     ----------
     images
         Files; an unreadable one becomes a row with status ``unreadable``.
-    scorer
-        What scores: see :class:`stack_inference.scoring.Scorer`.
+    model
+        From ``loading.load_model``.
     progress
         Draw a progress bar on a terminal.
     """
     batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
     for batch in track(batches, "scoring images") if progress else batches:
-        yield from _score_batch(batch, scorer)
+        yield from _score_batch(batch, model)
 
 
-def _score_batch(batch: Sequence[Path], scorer: Scorer) -> list[ImageScore]:
-    """Rows of a batch; whatever the scorer itself refuses (a 4x4 image, say) is unreadable too."""
+def _score_batch(batch: Sequence[Path], model: Model) -> list[ImageScore]:
+    """Rows of a batch; whatever the model itself refuses (a 4x4 image, say) is unreadable too."""
     rows: list[ImageScore] = []
     for path in batch:
         try:
-            rows.append(row_of(str(path), judge(scorer, [read_image(path)])))
+            rows.append(row_of(str(path), model.judge([read_image(path)])))
         except InputError as error:
             rows.append(unreadable(str(path), error))
     return rows
 
 
-def row_of(name: str, judged: Mapping[str, np.ndarray]) -> ImageScore:
-    """Row of the first image of what ``scoring.judge`` found."""
-    score, lower, upper = (float(judged[key][0]) for key in ("score", "lower", "upper"))
-    return ImageScore(name, score, lower, upper, str(judged["status"][0]))
+def row_of(name: str, judged: Judgement) -> ImageScore:
+    """Row of the first image that was judged."""
+    return ImageScore(
+        name, *(float(ends[0]) for ends in (judged.score, judged.lower, judged.upper)), str(judged.status[0])
+    )
 
 
 def unreadable(name: str, error: InputError) -> ImageScore:

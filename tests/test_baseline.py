@@ -70,11 +70,11 @@ def test_the_odd_feature_carries_the_sign(baseline):
 
 def test_intervals_cover_what_they_promise(baseline):
     new, label = made_table(400, 3)
-    judged = baseline.predict_interval(new)
-    inside = (judged["lower"] <= label) & (label <= judged["upper"])
+    judged = baseline.judge_features(new)
+    inside = (judged.lower <= label) & (label <= judged.upper)
     assert 0.87 <= inside.mean() <= 0.93
-    assert (judged["score"] == baseline.predict(new)).all()
-    assert set(judged["status"]) <= {"in_focus", "pre_focal", "post_focal", "unsure"}
+    assert (judged.score == baseline.predict(new)).all()
+    assert set(judged.status) <= {"in_focus", "pre_focal", "post_focal", "unsure"}
 
 
 def test_calibration_leaves_whole_training_fields_out():
@@ -88,7 +88,7 @@ def test_calibration_leaves_whole_training_fields_out():
     for given in (None, fields):
         model = Baseline(max_trees=300, learning_rate=0.1)
         model.fit(table, score, fields=given, validation=by_heart, score_per_slice=STEP)
-        widths.append(np.mean(model.half_widths_.half_widths))
+        widths.append(np.mean(model.side.intervals.half_widths))
     assert widths[0] < 0.05 < 0.5 < widths[1]
 
 
@@ -98,9 +98,9 @@ def test_calibration_on_left_out_fields_keeps_the_promise():
     fields = np.repeat(np.arange(100), 11)
     model.fit(train, label, fields=fields, validation=made_table(10, 1), score_per_slice=STEP)
     new, new_label = made_table(400, 3)
-    judged = model.predict_interval(new)
+    judged = model.judge_features(new)
     # Trees grown on four fifths of the fields err a little more, so the intervals are a little wide.
-    assert 0.87 <= ((judged["lower"] <= new_label) & (new_label <= judged["upper"])).mean() <= 0.95
+    assert 0.87 <= ((judged.lower <= new_label) & (new_label <= judged.upper)).mean() <= 0.95
 
 
 def test_same_data_and_seed_give_the_same_model_and_nothing_happens_before_fit(baseline):
@@ -109,7 +109,7 @@ def test_same_data_and_seed_give_the_same_model_and_nothing_happens_before_fit(b
     fresh = clone(baseline)
     assert [name for name in vars(fresh) if name.endswith("_")] == []
     assert fresh.get_params() == baseline.get_params()
-    for use in (fresh.predict, fresh.predict_interval):
+    for use in (fresh.predict, fresh.judge_features):
         with pytest.raises(NotFittedError):
             use(made_table(1, 0)[0])
 
@@ -122,8 +122,7 @@ def test_unlabelled_images_change_nothing(baseline):
     held_out = (pd.concat([held_out[0], extra * 100]), np.r_[held_out[1], np.full(len(extra), np.nan)])
     again = Baseline(max_trees=300, learning_rate=0.1).fit(more, gaps, validation=held_out, score_per_slice=STEP)
     assert again.booster_.model_to_string() == baseline.booster_.model_to_string()
-    assert again.half_widths_ == baseline.half_widths_
-    assert (again.ranges_ == baseline.ranges_).all()
+    assert again.side == baseline.side
 
 
 def test_training_stops_by_the_validation_fields():
@@ -181,7 +180,8 @@ def saved(baseline, tmp_path):
 def test_saved_and_loaded_predictions_are_equal(baseline, saved):
     new, _ = made_table(60, 2)
     for path in (saved, saved.parent):
-        pd.testing.assert_frame_equal(load_baseline(path).predict_interval(new), baseline.predict_interval(new))
+        there, here = load_baseline(path).judge_features(new), baseline.judge_features(new)
+        pd.testing.assert_frame_equal(there.as_table(), here.as_table())
 
 
 def edit_side(path, **changes):
@@ -193,17 +193,24 @@ def tamper(path):
     path.write_text(path.read_text().replace("leaf_value=", "leaf_value=1", 1))
 
 
+def edit_feature(path, name, **changes):
+    features = json.loads(path.with_suffix(".json").read_text())["features"]
+    edit_side(path, features=features | {name: features.get(name, features[NAMES[0]]) | changes})
+
+
 WRONG_FILES = {
-    "model missing": (lambda path: path.unlink(), "No baseline at .*baseline.txt"),
+    "model missing": (lambda path: path.unlink(), r"baseline\.txt cannot be read"),
     "side file missing": (lambda path: path.with_suffix(".json").unlink(), r"baseline\.json is missing"),
-    "tampered": (tamper, "checksum differs"),
-    "binary": (lambda path: path.write_bytes(b"\xff\xd8\xff"), "LightGBM's text format was expected"),
-    "side file not JSON": (lambda path: path.with_suffix(".json").write_text("{"), "is not JSON"),
-    "side file of another kind": (lambda path: path.with_suffix(".json").write_text("[]"), "not a baseline's side"),
-    "side file incomplete": (lambda path: path.with_suffix(".json").write_text('{"format": 1}'), "has format 1"),
-    "unknown feature": (lambda path: edit_side(path, features=[*NAMES[:4], "aura"]), "uses aura, unknown to this"),
-    "ranges of another length": (lambda path: edit_side(path, ranges=[[0, 1]]), "not a baseline's side file"),
-    "measure redefined": (lambda path: edit_side(path, probe=[1e6] * 5), f"when {NAMES[0]}.* had another definition"),
+    "tampered": (tamper, "SHA-256 differs"),
+    "side file not JSON": (lambda path: path.with_suffix(".json").write_text("{"), "is no side file"),
+    "side file of another kind": (lambda path: path.with_suffix(".json").write_text("[]"), "is no side file"),
+    "side file incomplete": (lambda path: path.with_suffix(".json").write_text('{"format": 1}'), "format"),
+    "unknown feature": (lambda path: edit_feature(path, "aura"), "uses aura, unknown to this"),
+    "a feature's range missing": (lambda path: edit_side(path, features={NAMES[0]: {}}), "features.*low"),
+    "feature redefined": (
+        lambda path: edit_feature(path, NAMES[0], fingerprint=1e6),
+        f"when {NAMES[0]} had another definition",
+    ),
 }
 
 
@@ -223,7 +230,7 @@ def test_a_truncated_model_with_a_fitting_checksum_is_refused(saved):
 
 
 def test_a_folder_without_a_baseline_is_refused(tmp_path):
-    with pytest.raises(InputError, match="No baseline at"):
+    with pytest.raises(InputError, match=r"baseline\.txt cannot be read"):
         load_baseline(tmp_path)
 
 
@@ -303,7 +310,7 @@ def test_loaded_model_scores_images_as_the_run_did(run):
     dataset, folder, _ = run
     table = read_run(folder).predictions.head(5)
     images = [cv2.imread(str(dataset / path))[..., ::-1] for path in table["image_path"]]
-    scored = load_baseline(folder).score_images(images)
+    scored = load_baseline(folder).judge(images).as_table()
     np.testing.assert_allclose(scored["score"], table["predicted"], rtol=1e-4)
     np.testing.assert_allclose(scored["lower"], table["lower"], rtol=1e-4)
     assert list(scored.columns) == ["score", "lower", "upper", "status"]
@@ -317,24 +324,24 @@ def test_only_the_models_features_are_computed(baseline, monkeypatch):
         return measure(image, names)
 
     monkeypatch.setattr("focus_picker.features.baseline.measure", spy)
-    baseline.score_images([cell_picture(0.2, 0)])
+    baseline.judge([cell_picture(0.2, 0)])
     assert asked == [NAMES]
-    assert list(baseline.score_images([]).columns) == ["score", "lower", "upper", "status"]
+    assert len(baseline.judge([])) == 0
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_a_blank_image_is_unsure(run, grey):
-    scored = load_baseline(run[1]).score_images([np.full((72, 72, 3), grey, np.uint8)])
-    assert scored["status"].tolist() == ["unsure"]
-    assert np.isfinite(scored["score"]).all()
+    judged = load_baseline(run[1]).judge([np.full((72, 72, 3), grey, np.uint8)])
+    assert judged.status.tolist() == ["unsure"]
+    assert np.isfinite(judged.score).all()
 
 
 def test_an_image_of_noise_is_unsure_and_ordinary_ones_are_not_all(run):
     rng = np.random.default_rng(0)
     model = load_baseline(run[1])
-    assert model.score_images([rng.integers(0, 256, (72, 72, 3), dtype=np.uint8)])["status"].tolist() == ["unsure"]
-    ordinary = model.score_images([cell_picture(score, 7) for score in (-0.6, 0.6)])
-    assert "unsure" not in set(ordinary["status"])
+    assert model.judge([rng.integers(0, 256, (72, 72, 3), dtype=np.uint8)]).status.tolist() == ["unsure"]
+    ordinary = model.judge([cell_picture(score, 7) for score in (-0.6, 0.6)])
+    assert "unsure" not in set(ordinary.status)
 
 
 def test_corrupt_test_labels_leave_the_model_as_it_is(run, tmp_path):

@@ -13,7 +13,7 @@ from focus_picker.dataset.errors import InputError
 
 keras = pytest.importorskip("keras", reason="training needs requirements-train.txt")
 
-from focus_picker.deep.runtime import load_model  # noqa: E402
+from focus_picker.deep.runtime import load_student  # noqa: E402
 from focus_picker.training.cnn_run import Plan, prepare_checkpoints  # noqa: E402
 from focus_picker.training.package import check_package, package_run  # noqa: E402
 
@@ -88,7 +88,7 @@ def test_the_shipped_file_gives_the_tables_scores(run, dataset):
 
     predictions = pd.read_csv(run / "predictions.csv").iloc[::40]
     images = [read_image(dataset / path) for path in predictions.image_path]
-    table = load_model(run / "focus_model.tflite").score_images(images)
+    table = load_student(run / "focus_model.tflite").judge(images)
     np.testing.assert_allclose(table.score, predictions.predicted, atol=0.02)
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.deep.competence import image_properties, learn_competence, outside_competence
-from focus_picker.deep.intervals import conformal_interval, learn_widening
 from focus_picker.deep.window import native_window
 from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
 
@@ -24,12 +23,14 @@ from focus_picker.deep import augment  # noqa: E402
 from focus_picker.deep.backbones import BACKBONES, backbone  # noqa: E402
 from focus_picker.deep.export import VARIANTS, save_h5, static_batch, to_tflite  # noqa: E402
 from focus_picker.deep.pipeline import Batches, centre  # noqa: E402
-from focus_picker.deep.runtime import FocusModel, load_model  # noqa: E402
+from focus_picker.deep.runtime import Student, load_student  # noqa: E402
 from focus_picker.deep.student import build_student, copy_backbone, load_trained, start_from, with_readout  # noqa: E402
 from focus_picker.deep.training import Schedule, TrainingDiverged, deterministic, train  # noqa: E402
 from focus_picker.hybrid.losses import label_loss  # noqa: E402
-from focus_picker.models.sidecar import Competence, Intervals, ModelFile, Sidecar, read_model_file  # noqa: E402
-from focus_picker.training.ship import gate, write_model  # noqa: E402
+from focus_picker.models.intervals import Widening, learn_widening  # noqa: E402
+from focus_picker.models.side_file import Competence, StudentSide, read_model, write_model  # noqa: E402
+from focus_picker.models.stack_calibration import StackCalibration  # noqa: E402
+from focus_picker.training.ship import gate  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 SIZE = 32
@@ -52,16 +53,12 @@ def readout():
     return with_readout(student, DEFAULT_BINS)
 
 
-def sidecar(content: bytes, **changes) -> Sidecar:
-    import hashlib
-
+def side(**changes) -> StudentSide:
     values = {
-        "version": "test", "sha256": hashlib.sha256(content).hexdigest(), "variant": "fp32", "window_px": SIZE,
-        "low": DEFAULT_BINS.low, "high": DEFAULT_BINS.high, "bins": DEFAULT_BINS.count, "score_per_slice": 0.2,
-        "intervals": Intervals(coverage=0.9, widening=0.01),
+        "window_px": SIZE, "score_per_slice": 0.2, "intervals": Widening(widening=0.01),
         "competence": Competence(contrast=(5, 200), brightness=(20, 240), chroma=(0, 255), saturated=0.5, spread=2.0),
     }  # fmt: skip
-    return Sidecar(**{**values, **changes})
+    return StudentSide(**{**values, **changes})
 
 
 # Bins
@@ -232,7 +229,7 @@ def test_weights_that_are_none_are_refused(tmp_path):
 @pytest.mark.parametrize("variant", ["fp32", "fp16"])
 def test_converted_models_score_as_keras_does_in_any_batch(readout, variant):
     content = to_tflite(readout, variant, windows(8))
-    runtime = FocusModel(ModelFile(content, sidecar(content)))
+    runtime = Student(content, side())
     images = windows(5, seed=3)
     expected = readout.predict(images, verbose=0)
     tolerance = 1e-4 if variant == "fp32" else 0.05
@@ -258,50 +255,67 @@ def test_the_static_variant_takes_exactly_one_image(readout):
 @pytest.fixture
 def model_path(readout, tmp_path) -> Path:
     content = to_tflite(readout, "fp32", windows(2))
-    write_model(tmp_path / "focus_model.tflite", ModelFile(content, sidecar(content)))
+    write_model(tmp_path / "focus_model.tflite", content, side())
     return tmp_path / "focus_model.tflite"
 
 
 def test_a_written_model_loads_and_survives_a_trip_to_a_worker(model_path):
     import cloudpickle  # what joblib sends scorers with
 
-    model = load_model(model_path)
+    model = load_student(model_path)
     images = [np.zeros((40, 50, 3), np.uint8), windows(1)[0]]
-    table = model.score_images(images)
+    table = model.judge(images).as_table()
     assert list(table.columns) == ["score", "lower", "upper", "status"]
     assert (table.lower <= table.upper).all()
     assert table.status[0] == "unsure"  # blank
     other = cloudpickle.loads(cloudpickle.dumps(model))
-    assert other.score_images(images).equals(table)
-    assert model.score_images([]).empty
+    assert other.judge(images).as_table().equals(table)
+    assert len(model.judge([])) == 0
 
 
 def test_a_tampered_or_incomplete_model_is_refused(model_path):
-    side = model_path.with_suffix(".json")
+    beside = model_path.with_suffix(".json")
     content = bytearray(model_path.read_bytes())
     content[len(content) // 2] ^= 1
     model_path.write_bytes(content)
     with pytest.raises(InputError, match="SHA-256 differs"):
-        read_model_file(model_path)
-    values = json.loads(side.read_text())
-    side.write_text(json.dumps({**values, "bins": "many"}))
-    with pytest.raises(InputError, match="bins"):
-        read_model_file(model_path)
-    side.write_text(json.dumps({**values, "format": "focus-picker student 0"}))
-    with pytest.raises(InputError, match="has format"):
-        read_model_file(model_path)
-    side.unlink()
+        load_student(model_path)
+    values = json.loads(beside.read_text())
+    for changes, fault in (
+        ({"bins": "many"}, "bins"),
+        ({"bins": {"low": 1, "high": -1, "count": 41}}, "bins"),
+        ({"format": "focus-picker student 1"}, "format"),
+        ({"kind": "baseline"}, "kind"),
+        ({"score_per_slice": 0}, "score_per_slice"),
+        ({"stack_calibration": {"heat": 1}}, "heat"),
+    ):
+        beside.write_text(json.dumps({**values, **changes}))
+        with pytest.raises(InputError, match=fault):
+            load_student(model_path)
+    beside.unlink()
     with pytest.raises(InputError, match="is missing"):
-        read_model_file(model_path)
+        load_student(model_path)
     model_path.unlink()
     with pytest.raises(InputError, match="cannot be read"):
-        read_model_file(model_path)
+        load_student(model_path)
+
+
+def test_a_stack_calibration_comes_back_and_that_of_other_weights_is_refused(model_path):
+    weights, known = read_model(model_path, StudentSide)
+    learned = StackCalibration(stacks=20, temperature=1.5)
+    write_model(model_path, weights, known.model_copy(update={"stack_calibration": learned}))
+    assert load_student(model_path).side.stack_calibration == learned
+    with_calibration = model_path.with_suffix(".json").read_bytes()
+    write_model(model_path, weights + b"other", known)
+    model_path.with_suffix(".json").write_bytes(with_calibration)
+    with pytest.raises(InputError, match="SHA-256 differs"):
+        load_student(model_path)
 
 
 def test_scoring_needs_no_tensorflow(model_path):
     code = (
-        "import sys, numpy as np; from focus_picker.deep.runtime import load_model;"
-        f"load_model({str(model_path)!r}).score_images([np.zeros((50, 60, 3), np.uint8)]);"
+        "import sys, numpy as np; from focus_picker.deep.runtime import load_student;"
+        f"load_student({str(model_path)!r}).judge([np.zeros((50, 60, 3), np.uint8)]);"
         "print('tensorflow' in sys.modules, 'keras' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -324,8 +338,8 @@ def test_conformal_intervals_cover_what_they_promise_though_the_network_is_too_s
     truth = rng.uniform(-1, 1, 6000)
     distribution = DEFAULT_BINS.soft_labels(truth + 0.1 * rng.standard_normal(6000), 0.03)
     widening = learn_widening(DEFAULT_BINS, distribution[:2000], truth[:2000])
-    assert widening > 0.05
-    lower, upper = conformal_interval(DEFAULT_BINS, distribution[2000:], widening)
+    assert widening.widening > 0.05
+    lower, upper = widening.interval(DEFAULT_BINS, distribution[2000:])
     covered = np.mean((lower <= truth[2000:]) & (truth[2000:] <= upper))
     assert covered == pytest.approx(0.9, abs=0.02)
 
@@ -334,13 +348,13 @@ def test_a_network_that_is_too_modest_gets_narrower_intervals():
     truth = np.random.default_rng(0).uniform(-1, 1, 500)
     modest = DEFAULT_BINS.soft_labels(truth, 0.4)
     widening = learn_widening(DEFAULT_BINS, modest, truth)
-    assert widening < 0
-    lower, upper = conformal_interval(DEFAULT_BINS, modest, widening)
+    assert widening.widening < 0
+    lower, upper = widening.interval(DEFAULT_BINS, modest)
     assert (lower <= upper).all()
 
 
 def test_too_few_images_calibrate_nothing():
-    with pytest.raises(InputError, match="too few for 90% intervals"):
+    with pytest.raises(InputError, match="90% intervals need at least 9"):
         learn_widening(DEFAULT_BINS, DEFAULT_BINS.soft_labels(np.zeros(3), 0.1), np.zeros(3))
 
 
@@ -354,6 +368,14 @@ def test_blank_dark_saturated_and_grey_images_are_outside_of_what_was_seen():
     )
     assert flagged.tolist() == [True, True, True, True, False]
     assert outside_competence(image_properties(seen), np.full(20, 0.5), competence).all()
+
+
+def test_the_range_is_widened_and_not_the_value():
+    """Brightness 100 to 200 in training: a quarter of the range on a logarithmic scale is a factor of 2 ** 0.25."""
+    dark, light = np.full((1, SIZE, SIZE, 3), 100, np.uint8), np.full((1, SIZE, SIZE, 3), 200, np.uint8)
+    competence = learn_competence(np.concatenate([dark, light]), np.array([0.1]))
+    assert competence.brightness == pytest.approx((100 / 2**0.25, 200 * 2**0.25))
+    assert learn_competence(dark, np.array([0.1])).brightness == pytest.approx((100 / 1.1, 100 * 1.1))
 
 
 # Training

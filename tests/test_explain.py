@@ -1,6 +1,7 @@
 """Explanations of a score: what attribution must satisfy, exact contributions, which models, the command."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from focus_picker.dataset.simulation.instrument import load_instrument
 from focus_picker.dataset.simulation.optics import through_focus
 from focus_picker.dataset.simulation.specimen import Specimen
 from focus_picker.dataset.simulation.zero import focus_zero_um
-from focus_picker.deep.runtime import load_model
 from focus_picker.deep.window import native_window
 from focus_picker.explain import explanation as explain
 from focus_picker.explain.attribution import (
@@ -36,8 +36,7 @@ from focus_picker.explain.plot import MOST_BYTES
 from focus_picker.features.baseline import load_baseline
 from focus_picker.features.measures import ALL
 from focus_picker.models import DEFAULT_BASELINE, DEFAULT_MODEL, DEFAULT_WEIGHTS
-from focus_picker.stack_inference.calibration import load_calibration
-from focus_picker.stack_inference.scorers import load_scorer
+from focus_picker.stack_inference.loading import load_model
 from tests.made_cells import made_cell, save_image
 
 SIZE = 48
@@ -59,7 +58,7 @@ def student():
 
 @pytest.fixture(scope="module")
 def score(student):
-    return expected_score(student.network, student.bins)
+    return expected_score(student.network, student.side.bins)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +171,7 @@ def test_the_gradient_is_that_of_the_score_the_uint8_network_gives(student, scor
     window = native_window(stack.images[8]).astype(np.float32)
     value, gradient = score(window[np.newaxis])
     outputs = student.predict(window[np.newaxis].astype(np.uint8))
-    assert value[0] == pytest.approx(float(outputs["distribution"][0] @ student.bins.centres), abs=1e-4)
+    assert value[0] == pytest.approx(float(outputs["distribution"][0] @ student.side.bins.centres), abs=1e-4)
     steepest = gradient[0] / np.sqrt((gradient[0] ** 2).sum())
     ahead, behind = (score((window + side * 2 * steepest)[np.newaxis])[0][0] for side in (1, -1))
     assert (ahead - behind) / 4 == pytest.approx(float((gradient[0] * steepest).sum()), rel=0.1)
@@ -180,9 +179,9 @@ def test_the_gradient_is_that_of_the_score_the_uint8_network_gives(student, scor
 
 def test_the_keras_student_scores_as_the_shipped_file_does(student, stack):
     images = list(stack.images[::3])
-    ours, shipped = student.score_images(images), load_model(DEFAULT_MODEL).score_images(images)
-    assert ours["score"].to_numpy() == pytest.approx(shipped["score"].to_numpy(), abs=0.02)
-    assert list(ours["status"]) == list(shipped["status"])
+    ours, shipped = student.judge(images), load_model(DEFAULT_MODEL).judge(images)
+    assert ours.score == pytest.approx(shipped.score, abs=0.02)
+    assert list(ours.status) == list(shipped.status)
 
 
 def test_the_map_adds_up_and_has_the_sign_of_defocus(score, stack):
@@ -228,7 +227,7 @@ def test_the_map_is_another_when_the_weights_are_dealt_out_anew(student, score, 
         if layer.trainable_weights:
             layer.set_weights([rng.permutation(w.ravel()).reshape(w.shape) for w in layer.get_weights()])
     ours = attribute(score, window, SLICE).shown.ravel()
-    theirs = attribute(expected_score(scrambled, student.bins), window, SLICE).shown.ravel()
+    theirs = attribute(expected_score(scrambled, student.side.bins), window, SLICE).shown.ravel()
     again = attribute(score, window, SLICE, seed=1).shown.ravel()
     assert abs(np.corrcoef(ours, theirs)[0, 1]) < 0.4
     assert np.corrcoef(ours, again)[0, 1] > 0.8  # what other references alone change
@@ -249,7 +248,7 @@ def test_a_uniform_image_is_no_neutral_reference(score, stack):
 def test_contributions_add_up_to_the_score_exactly(baseline, stack):
     for image in (stack.images[0], stack.images[9], made_cell(3)):
         found = contributions(baseline, image)
-        predicted = baseline.score_images([image])["score"].iloc[0]
+        predicted = baseline.judge([image]).score[0]
         assert found.score == pytest.approx(predicted, abs=1e-9)
         assert len(found.rows) == len(baseline.feature_names_)
         size = [abs(row.contribution) for row in found.rows]
@@ -279,16 +278,17 @@ def test_meanings_are_short_and_stand_alone():
 
 
 def test_the_shipped_baseline_knows_the_sides_of_focus(baseline, stack):
-    judged = baseline.score_images(list(stack.images))
+    judged = baseline.judge(list(stack.images))
     far = np.abs(stack.defocus_um) > 0.5  # one slice
-    assert np.array_equal(np.sign(judged["score"])[far], np.sign(stack.defocus_um)[far])
+    assert np.array_equal(np.sign(judged.score)[far], np.sign(stack.defocus_um)[far])
     assert DEFAULT_BASELINE.stat().st_size < 400_000
 
 
 def test_the_shipped_baseline_leaves_the_default_model_alone():
-    assert hasattr(load_scorer(DEFAULT_MODEL.parent), "sidecar")  # the network, not the baseline
-    assert load_calibration(DEFAULT_BASELINE).stacks > 100
-    assert load_calibration(DEFAULT_BASELINE) != load_calibration(DEFAULT_MODEL)
+    network, baseline = load_model(DEFAULT_MODEL.parent), load_model(DEFAULT_BASELINE)
+    assert network.side.kind == "student"
+    assert baseline.side.stack_calibration.stacks > 100
+    assert baseline.side.stack_calibration != network.side.stack_calibration
 
 
 # Verdicts
@@ -425,7 +425,10 @@ def test_explain_draws_a_picture_and_prints_figures(student, stack, tmp_path, ca
 
 def test_explain_by_the_baseline_alone_needs_no_network(tmp_path, capsys):
     image = save_image(tmp_path / "cell.png", made_cell(4))
-    arguments = ["explain", str(image), "--baseline", str(DEFAULT_BASELINE), "--output", str(tmp_path / "why.png")]
+    for file in (DEFAULT_BASELINE, DEFAULT_BASELINE.with_suffix(".json")):
+        shutil.copy(file, tmp_path)
+    alone = tmp_path / DEFAULT_BASELINE.name
+    arguments = ["explain", str(image), "--baseline", str(alone), "--output", str(tmp_path / "why.png")]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "explained by the baseline alone" in printed

@@ -26,7 +26,7 @@ def dataset(good, tmp_path):
 
 
 def inspect(root):
-    return inspect_dataset(root, jobs=1, progress=False)
+    return inspect_dataset(root, jobs=1)
 
 
 def edit_labels(root, old, new):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 
 from focus_picker.dataset.errors import InputError
@@ -20,6 +19,7 @@ from focus_picker.stack_inference.curves import SHARPNESS_ONLY
 from focus_picker.stack_inference.decide import METHODS, NEEDS_SCORES
 from focus_picker.stack_inference.pick import choose_method, index_at, pick_focus, pick_from_scores
 from focus_picker.stack_inference.scoring import StackScores, common_window, score_stack, spacings
+from tests.made_models import MadeModel
 
 BY_SHARPNESS = [name for name in METHODS if name not in NEEDS_SCORES]
 SMEAR_STACK = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "smear_stack" / "cell_stacks"
@@ -76,15 +76,10 @@ def scores_of(sharpness, score=None, z=None, z_in_um=False):
     return StackScores("made", files, z, z_in_um, sharpness, spread, score, score, score, ("",) * n, signed)
 
 
-class LinearScorer:
+def linear_model(scores):
     """Gives the known score of each image by its brightness, as a stand-in for a trained model."""
-
-    def __init__(self, scores):
-        self.scores = list(scores)
-
-    def score_images(self, images):
-        rows = [self.scores[round((float(image.mean()) - 100) / 5)] for image in images]
-        return pd.DataFrame({"score": rows, "lower": np.array(rows) - 0.1, "upper": np.array(rows) + 0.1})
+    scores = list(scores)
+    return MadeModel(lambda images: np.array([scores[round((float(image.mean()) - 100) / 5)] for image in images]))
 
 
 @pytest.mark.parametrize("method", BY_SHARPNESS)
@@ -353,7 +348,7 @@ def test_a_scorer_decides_and_gaps_stay_gaps(tmp_path):
         images.append(np.clip(np.round(shifted), 0, 255).astype(np.uint8))
     images[7] = None
     stack = write_stack(tmp_path / "cell", images)
-    pick = pick_focus(stack, scorer=LinearScorer(truth), method="zero_crossing")
+    pick = pick_focus(stack, model=linear_model(truth), method="zero_crossing")
     assert pick.best_position == pytest.approx(3.4, abs=1e-6)
     assert [part.score for part in pick.slices] == pytest.approx([*truth[:7], np.nan, truth[8]], nan_ok=True)
     assert np.isfinite(pick.slices[0].sharpness)

@@ -25,7 +25,7 @@ from focus_picker.serve import answers
 from focus_picker.serve.app import create_app
 from focus_picker.serve.refusals import Refusal
 from focus_picker.serve.settings import Settings, load_settings
-from focus_picker.stack_inference.scorers import load_scorer
+from focus_picker.stack_inference.loading import load_model
 from focus_picker.stack_inference.single_image import score_files
 from tests.made_cells import made_cell, save_image
 from tests.uploads import (
@@ -69,7 +69,7 @@ def test_health_tells_model_and_hash(client):
 
 @pytest.mark.parametrize("name", ["0.jpg", "5.jpg", "10.jpg"])
 def test_a_score_is_that_of_the_command(client, name):
-    expected = next(score_files([EXAMPLE / name], load_scorer(DEFAULT_MODEL), progress=False)).as_row()
+    expected = next(score_files([EXAMPLE / name], load_model(DEFAULT_MODEL), progress=False)).as_row()
     content = dict(SLICES)[name]
     by_form = client.post("/score", files=form([(name, content)])).json()
     raw = client.post("/score", content=content, headers={"content-type": "image/jpeg"}, params={"name": name}).json()
@@ -448,15 +448,15 @@ def _figures(text, field):
 
 
 def _scores_of(slices):
-    scorer = load_scorer(DEFAULT_MODEL)
-    return [scorer.score_images([read_image(EXAMPLE / name)])["score"].iloc[0] for name, _ in slices]
+    model = load_model(DEFAULT_MODEL)
+    return [model.judge([read_image(EXAMPLE / name)]).score[0] for name, _ in slices]
 
 
 def test_a_baseline_can_be_served(tmp_path, baseline_run):
     with client_with(model=baseline_run) as other:
         assert other.get("/health").json()["model"] == "baseline.txt"
         path = save_image(tmp_path / "a.png", made_cell(3))
-        expected = next(score_files([path], load_scorer(baseline_run), progress=False))
+        expected = next(score_files([path], load_model(baseline_run), progress=False))
         answer = other.post("/score", files=form([("a.png", path.read_bytes())])).json()
         assert answer["focus_score"] == pytest.approx(expected.focus_score, rel=1e-5)
         assert other.post("/pick-focus", files=form(SLICES)).status_code == 200

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 
 from benchmarks.crafted_stacks import CRAFTED, STRANGE, MemorySlice
@@ -15,6 +14,7 @@ from focus_picker.stack_inference.calibration import best_planes, calibrate, cal
 from focus_picker.stack_inference.pick import pick_focus
 from focus_picker.stack_inference.scoring import score_stack
 from tests.made_cells import make_dataset
+from tests.made_models import MadeModel
 
 SIZE = 80
 
@@ -41,10 +41,11 @@ def made_stack(seed, best=5.3, n=11, change=lambda image: image, side=0.8):
     return Stack(f"made_{seed}", Path("made"), tuple(slices))
 
 
-class RimScorer:
+class RimModel(MadeModel):
     """A model of one instrument: the rim's side by a least-squares fit to the slices of known defocus it was given."""
 
-    score_per_slice_ = 0.2
+    def __init__(self):
+        super().__init__(lambda images: np.array([self.cues(image) for image in images]) @ self.weights_, 0.15)
 
     def fit(self, stacks, best):
         rows = [self.cues(part.read()) for stack in stacks for part in stack.slices]
@@ -67,38 +68,33 @@ class RimScorer:
             float(np.mean(grey[:, :middle]) - np.mean(grey[:, middle:])),
         ]
 
-    def score_images(self, images):
-        score = np.array([self.cues(image) for image in images]) @ self.weights_
-        return pd.DataFrame({"score": score, "lower": score - 0.15, "upper": score + 0.15})
-
 
 @pytest.fixture(scope="module")
 def model():
-    scorer = RimScorer().fit([made_stack(seed) for seed in range(12)], 5.3)
+    scorer = RimModel().fit([made_stack(seed) for seed in range(12)], 5.3)
     best = np.random.default_rng(1).uniform(3.5, 6.5, 24)
-    scores = [score_stack(made_stack(50 + k, plane), scorer=scorer) for k, plane in enumerate(best)]
-    return scorer, calibrate(scores, best)
+    scores = [score_stack(made_stack(50 + k, plane), model=scorer) for k, plane in enumerate(best)]
+    scorer.side = scorer.side.model_copy(update={"stack_calibration": calibrate(scores, best)})
+    return scorer
 
 
 def test_fusion_is_better_than_sharpness_where_the_model_is_at_home(model):
-    scorer, learned = model
-    fused, alone = _errors(scorer, learned, lambda image: image)
+    fused, alone = _errors(model, lambda image: image)
     assert fused.mean() <= alone.mean() + 0.02
 
 
 @pytest.mark.parametrize("change", list(STRANGE)[1:])
 def test_a_model_outside_its_competence_does_not_spoil_the_pick(model, change):
-    scorer, learned = model
-    fused, alone = _errors(scorer, learned, STRANGE[change])
+    fused, alone = _errors(model, STRANGE[change])
     assert fused.mean() <= alone.mean() + 0.02
     assert fused.max() < alone.max() + 0.25
 
 
-def _errors(scorer, learned, change):
+def _errors(model, change):
     fused, alone = [], []
     for seed, best in enumerate(np.random.default_rng(2).uniform(3.5, 6.5, 10)):
         stack = made_stack(200 + seed, best, change=change)
-        fused.append(abs(pick_focus(stack, scorer=scorer, calibration=learned).best_position - best))
+        fused.append(abs(pick_focus(stack, model=model).best_position - best))
         alone.append(abs(pick_focus(stack).best_position - best))
     return np.array(fused), np.array(alone)
 
@@ -145,16 +141,8 @@ def test_calibrating_on_a_data_set_takes_its_labels(tmp_path):
     assert len(planes) == 24
     assert set(planes.values()) == {2.0}
 
-    class Perfect:
-        """Knows the slice by its place in the list."""
-
-        score_per_slice_ = 0.2
-
-        def score_images(self, images):
-            score = 0.2 * (np.arange(len(images)) - 2.1)
-            return pd.DataFrame({"score": score, "lower": score - 0.1, "upper": score + 0.1})
-
-    learned = calibrate_dataset(tmp_path / "data", set(planes), Perfect())
+    perfect = MadeModel(lambda images: 0.2 * (np.arange(len(images)) - 2.1))  # knows the slice by its place in the list
+    learned = calibrate_dataset(tmp_path / "data", set(planes), perfect)
     assert learned.stacks == 24
     assert learned.signed.offset == pytest.approx(0.1, abs=0.03)
     (tmp_path / "data" / "truth.csv").write_text(

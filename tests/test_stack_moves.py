@@ -1,27 +1,23 @@
 """Steps from one image or two: right size, right side, and no step where the side is open."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.stack_inference.moves import defocus_from_two, move_from_one
+from tests.made_models import MadeModel
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 
 
-class Known:
+class Known(MadeModel):
     """Gives scores in the order asked for, 0.2 a slice, each within ``half`` a slice at 90 %."""
 
-    score_per_slice_ = 0.2
-
-    def __init__(self, slices, half=0.3, status="ok"):
-        self.slices, self.half, self.status = list(slices), half, status
-
-    def score_images(self, images):
-        score = 0.2 * np.array([self.slices.pop(0) for _ in images])
-        half = 0.2 * self.half
-        return pd.DataFrame({"score": score, "lower": score - half, "upper": score + half, "status": self.status})
+    def __init__(self, slices, half=0.3, status="ok", z_step_um=None):
+        slices = list(slices)
+        super().__init__(
+            lambda images: 0.2 * np.array([slices.pop(0) for _ in images]), 0.2 * half, status, z_step_um=z_step_um
+        )
 
 
 @pytest.mark.parametrize(
@@ -34,6 +30,15 @@ def test_one_image_gives_the_step_that_cures_its_defocus(defocus, way):
     assert move.standard_error == pytest.approx(0.3 / 1.645)
     assert move.standard_error_um == pytest.approx(0.15 / 1.645)
     assert way in move.advice
+
+
+def test_micrometres_follow_the_models_own_step_and_slices_the_callers():
+    """A model whose slices are 0.5 um apart, asked on a microscope whose slices are 0.25 um apart."""
+    alone = move_from_one(IMAGE, Known([2.0], z_step_um=0.5))
+    assert (alone.slices, alone.um) == (pytest.approx(-2), pytest.approx(-1))
+    there = move_from_one(IMAGE, Known([2.0], z_step_um=0.5), z_step_um=0.25)
+    assert (there.slices, there.um) == (pytest.approx(-4), pytest.approx(-1))
+    assert there.standard_error == pytest.approx(4 * there.standard_error_um)
 
 
 def test_an_open_side_is_no_step_and_an_unknown_step_no_micrometres():
@@ -67,7 +72,3 @@ def test_faulty_calls_are_refused():
             defocus_from_two([IMAGE, IMAGE], distance, Known([1, 2]))
     with pytest.raises(InputError, match="z step"):
         move_from_one(IMAGE, Known([1]), z_step_um=-1)
-    scorer = Known([1])
-    scorer.score_per_slice_ = None
-    with pytest.raises(InputError, match="score per slice"):
-        move_from_one(IMAGE, scorer)

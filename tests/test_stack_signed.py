@@ -1,11 +1,9 @@
 """Signed scores: zero crossing, posterior, calibration and fusion, on made scores whose truth and faults are known."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,28 +11,19 @@ from hypothesis import strategies as st
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.stacks import find_stacks
 from focus_picker.models import DEFAULT_MODEL
+from focus_picker.models.contract import ScoreDistribution, normal_distribution
 from focus_picker.stack_inference import calibration as calibrating
 from focus_picker.stack_inference import signed
-from focus_picker.stack_inference.calibration import (
-    UNCALIBRATED,
-    calibrate,
-    combine,
-    load_calibration,
-    save_calibration,
-)
+from focus_picker.stack_inference.calibration import calibrate, combine
 from focus_picker.stack_inference.curves import CurveFit
 from focus_picker.stack_inference.decide import MOST_UNSURE
 from focus_picker.stack_inference.evidence import Evidence, gather
+from focus_picker.stack_inference.loading import load_model
 from focus_picker.stack_inference.pick import pick_focus, pick_from_scores
-from focus_picker.stack_inference.scorers import load_scorer
 from focus_picker.stack_inference.scoring import StackScores, score_stack
 from focus_picker.stack_inference.shapes import load_template
-from focus_picker.stack_inference.signed import (
-    SliceDistributions,
-    normal_distributions,
-    plane_posterior,
-    zero_crossing,
-)
+from focus_picker.stack_inference.signed import plane_posterior, zero_crossing
+from tests.made_models import MadeModel
 
 Z = np.arange(11.0)
 STEP = 0.2  # score per slice
@@ -53,7 +42,7 @@ def made_scores(truth, rng, *, offset=OFFSET, noise=0.1, common=0.1, rate=1.0, b
     files = tuple(f"{index}.png" for index in range(len(z)))
     return StackScores(
         *("made", files, z, False, sharpness, np.full(len(z), 0.1), score, score - half, score + half),
-        *(("",) * len(z), True, normal_distributions(score, score - half, score + half), STEP),
+        *(("",) * len(z), True, normal_distribution(score, score - half, score + half), STEP),
     )
 
 
@@ -122,7 +111,7 @@ def test_error_of_the_zero_is_its_scatter():
 @pytest.mark.parametrize("rate", [1.0, 0.6, -1.0])
 def test_posterior_finds_the_plane_at_any_rate_and_in_both_directions(truth, rate):
     score = STEP * rate * (Z - truth)
-    found = plane_posterior(Z, normal_distributions(score, score - 0.1, score + 0.1), STEP)
+    found = plane_posterior(Z, normal_distribution(score, score - 0.1, score + 0.1), STEP)
     assert found.fit.position == pytest.approx(truth, abs=0.15)
     assert found.rate == pytest.approx(rate, abs=0.25)
     assert found.probability.sum() == pytest.approx(1)
@@ -130,7 +119,7 @@ def test_posterior_finds_the_plane_at_any_rate_and_in_both_directions(truth, rat
 
 def test_hotter_is_wider():
     score = STEP * (Z - 5.2)
-    slices = normal_distributions(score, score - 0.2, score + 0.2)
+    slices = normal_distribution(score, score - 0.2, score + 0.2)
     errors = [plane_posterior(Z, slices, STEP, temperature=t).fit.standard_error for t in (1, 4, 16)]
     assert errors == sorted(errors)
     assert errors[2] > 2 * errors[0]
@@ -141,31 +130,31 @@ def test_slices_that_leave_the_side_open_are_settled_by_the_others():
     centres = np.linspace(-2.05, 2.05, 41)
     away = STEP * (Z - 6.0)
     probability = sum(np.exp(-(((centres - side * away[:, None]) / 0.1) ** 2) / 2) for side in (1, -1))
-    slices = SliceDistributions(centres, probability / probability.sum(axis=1, keepdims=True))
+    slices = ScoreDistribution(centres, probability / probability.sum(axis=1, keepdims=True))
     assert plane_posterior(Z, slices, STEP).fit.position == pytest.approx(6.0, abs=0.15)
 
 
 def test_gaps_and_few_slices_in_the_posterior():
     score = np.where(np.arange(11) % 3 == 0, np.nan, STEP * (Z - 5.2))
-    assert plane_posterior(
-        Z, normal_distributions(score, score - 0.1, score + 0.1), STEP
-    ).fit.position == pytest.approx(5.2, abs=0.1)
+    assert plane_posterior(Z, normal_distribution(score, score - 0.1, score + 0.1), STEP).fit.position == pytest.approx(
+        5.2, abs=0.1
+    )
     score = np.where(Z > 1, np.nan, Z)
-    found = plane_posterior(Z, normal_distributions(score, score - 0.1, score + 0.1), STEP)
+    found = plane_posterior(Z, normal_distribution(score, score - 0.1, score + 0.1), STEP)
     assert "fewer than three" in found.reason
     assert not found.fit
-    assert "no slice" in plane_posterior(Z, normal_distributions(*np.full((3, 11), np.nan)), STEP).reason
+    assert "no slice" in plane_posterior(Z, normal_distribution(*np.full((3, 11), np.nan)), STEP).reason
 
 
 def test_a_plane_beyond_the_stack_is_no_plane():
     score = STEP * (Z - 14)
-    assert plane_posterior(Z, normal_distributions(score, score - 0.1, score + 0.1), STEP).reason == signed.ONE_SIGN
+    assert plane_posterior(Z, normal_distribution(score, score - 0.1, score + 0.1), STEP).reason == signed.ONE_SIGN
 
 
 def test_a_long_stack_costs_no_more_than_its_middle():
     z = np.arange(600.0)
     score = np.clip(STEP * (z - 333.3), -2, 2)
-    found = plane_posterior(z, normal_distributions(score, score - 0.1, score + 0.1), STEP)
+    found = plane_posterior(z, normal_distribution(score, score - 0.1, score + 0.1), STEP)
     assert found.fit.position == pytest.approx(333.3, abs=0.1)
     assert len(found.plane) < 1000
 
@@ -245,18 +234,12 @@ def test_a_model_unsure_of_most_slices_has_no_say(learned, unsure, trusted):
         assert ("the model is unsure" in pick.advice) is not trusted
 
 
-class Unsure:
+def unsure_model(unsure):
     """A model whose scores look perfect, with a status of its own."""
-
-    score_per_slice_ = STEP
-
-    def __init__(self, unsure):
-        self.unsure = unsure
-
-    def score_images(self, images):
-        score = STEP * (np.arange(len(images)) - 4.0)
-        status = np.where(np.arange(len(images)) < self.unsure, "unsure", "in_focus")
-        return pd.DataFrame({"score": score, "lower": score - 0.1, "upper": score + 0.1, "status": status})
+    place = np.arange(10)
+    return MadeModel(
+        lambda images: STEP * (place[: len(images)] - 4.0), status=np.where(place < unsure, "unsure", "in_focus")
+    )
 
 
 @pytest.mark.parametrize(("slices", "share"), [(0, 0), (6, 0.6), (10, 1)])
@@ -267,8 +250,8 @@ def test_share_of_unsure_slices_is_among_those_that_were_scored(tmp_path, slices
         cv2.imwrite(str(tmp_path / f"{index}.png"), image)
     (tmp_path / "3.png").write_text("not an image")
     stack = find_stacks(tmp_path)[0]
-    assert score_stack(stack, scorer=Unsure(slices)).unsure == pytest.approx(share)
-    assert ("model is unsure" in pick_focus(stack, scorer=Unsure(slices)).advice) == (share > MOST_UNSURE)
+    assert score_stack(stack, model=unsure_model(slices)).unsure == pytest.approx(share)
+    assert ("model is unsure" in pick_focus(stack, model=unsure_model(slices)).advice) == (share > MOST_UNSURE)
 
 
 def test_error_of_the_fusion_is_measured_on_stacks_that_did_not_weigh_it():
@@ -305,7 +288,7 @@ def test_scores_choose_between_rival_peaks(learned):
     assert pick.status == "ambiguous"
     assert pick.best_position == pytest.approx(3.0, abs=0.3)
     assert "the scores mean slice" in pick.advice
-    beyond = replace(two, score=two.score + 3, distributions=normal_distributions(*[two.score + 3] * 3))
+    beyond = replace(two, score=two.score + 3, distribution=normal_distribution(*[two.score + 3] * 3))
     pick = pick_from_scores(beyond, calibration=learned)
     assert pick.status == "ambiguous"
     assert "all scores have one sign" in pick.advice
@@ -320,7 +303,7 @@ def test_missing_scores_do_not_stop_sharpness():
         score=nothing,
         lower=nothing,
         upper=nothing,
-        distributions=normal_distributions(*np.full((3, 11), np.nan)),
+        distribution=normal_distribution(*np.full((3, 11), np.nan)),
     )
     pick = pick_from_scores(none)
     assert pick.status == "ok"
@@ -338,41 +321,23 @@ def test_scores_alone(learned, method):
     assert "still too close" in beyond.advice
 
 
-def test_calibration_file_comes_back_and_faulty_ones_are_refused(tmp_path, learned):
-    model = tmp_path / "model.tflite"
-    assert load_calibration(model) == UNCALIBRATED
-    path = save_calibration(learned, model)
-    assert load_calibration(model) == load_calibration(tmp_path) == learned
-    path.write_text(path.read_text().replace('"temperature"', '"heat"'))
-    with pytest.raises(InputError, match=r"heat|temperature"):
-        load_calibration(model)
-    path.write_text("{")
-    with pytest.raises(InputError, match="no stack calibration"):
-        load_calibration(model)
-    path.write_text(learned.model_copy(update={"format": "other"}).model_dump_json())
-    with pytest.raises(InputError, match="has the format 'other'"):
-        load_calibration(model)
-
-
 def test_too_few_stacks_are_refused():
     stacks, truths = made_stacks(calibrating.FEWEST_STACKS - 1, seed=1)
     with pytest.raises(InputError, match="calibrate on more stacks"):
         calibrate(stacks, truths)
 
 
-class WithDistributions:
-    """A model as ``deep.runtime.FocusModel`` is to scoring: bins, distributions, score per slice in its side file."""
+class WithDistribution(MadeModel):
+    """A model with a distribution of its own."""
 
-    bins = SimpleNamespace(centres=np.linspace(-2.05, 2.05, 41), width=0.1025)
-    sidecar = SimpleNamespace(score_per_slice=STEP)
+    def __init__(self):
+        super().__init__(lambda images: STEP * (np.array([image.mean() for image in images]) / 20 - 5.3))
 
-    def score_images(self, images):
-        score = np.array([STEP * (float(image.mean()) / 20 - 5.3) for image in images])
-        return pd.DataFrame({"score": score, "lower": score - 0.1, "upper": score + 0.1})
-
-    def distributions(self, images):
-        score = self.score_images(images)["score"].to_numpy()
-        return np.exp(-(((self.bins.centres - score[:, None]) / 0.08) ** 2) / 2)
+    def judge(self, images):
+        judged, centres = super().judge(images), np.linspace(-2.05, 2.05, 41)
+        weight = np.exp(-(((centres - judged.score[:, None]) / 0.08) ** 2) / 2)
+        distribution = ScoreDistribution(centres, weight / weight.sum(axis=1, keepdims=True))
+        return replace(judged, distribution=distribution)
 
 
 def test_scoring_takes_a_models_own_distributions(tmp_path):
@@ -383,25 +348,22 @@ def test_scoring_takes_a_models_own_distributions(tmp_path):
         image[::2] += np.uint8(12)
         cv2.imwrite(str(folder / f"{index}.png"), image)
     (folder / "4.png").write_text("not an image")
-    scores = score_stack(find_stacks(folder)[0], scorer=WithDistributions())
+    scores = score_stack(find_stacks(folder)[0], model=WithDistribution())
     assert scores.score_per_slice == STEP
-    assert scores.distributions.probability.shape == (11, 41)
-    assert np.isnan(scores.distributions.probability[4]).all()
-    known = np.delete(scores.distributions.probability, [0, 1, 4], axis=0)  # too dark, no image
+    assert scores.distribution.probability.shape == (11, 41)
+    assert np.isnan(scores.distribution.probability[4]).all()
+    known = np.delete(scores.distribution.probability, [0, 1, 4], axis=0)  # too dark, no image
     assert known.sum(axis=1) == pytest.approx(1)
 
 
-def test_a_student_runs_once_for_scores_and_distributions_of_the_same_slices():
+def test_a_student_runs_once_for_all_that_it_judges():
     pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
-    from focus_picker.deep.runtime import load_model
-
-    rng = np.random.default_rng(0)
-    images = [rng.integers(0, 255, (90, 100, 3), dtype=np.uint8) for _ in range(3)]
-    scorer, plain = load_scorer(DEFAULT_MODEL), load_model(DEFAULT_MODEL)
-    runs = []
-    network = scorer._signature()
-    scorer._runner = lambda image: runs.append(len(image)) or network(image=image)
-    for part in (images, images[:2], images[::-1]):
-        pd.testing.assert_frame_equal(scorer.score_images(part), plain.score_images(part))
-        np.testing.assert_array_equal(scorer.distributions(part), plain.distributions(part))
-    assert runs == [3, 2, 3]
+    student = load_model(DEFAULT_MODEL)
+    images = [np.random.default_rng(k).integers(0, 255, (90, 100, 3), dtype=np.uint8) for k in range(3)]
+    runs, network = [], student._signature()
+    student._runner = lambda image: runs.append(len(image)) or network(image=image)
+    judged = student.judge(images)
+    assert runs == [3]
+    assert judged.distribution.probability.sum(axis=1) == pytest.approx(1)
+    assert len(student.judge([])) == 0
+    assert runs == [3]

@@ -18,15 +18,18 @@ import pytest
 
 from focus_picker.cli import main
 from focus_picker.dataset.errors import InputError
-from focus_picker.training.tracking.store import SETTINGS, import_client, reason
-from focus_picker.training.tracking.tracker import ARTIFACTS, Tracker, clean, finished_epochs, flattened, tracked
+from focus_picker.training.tracking.store import SETTINGS, import_mlflow, reason
+from focus_picker.training.tracking.tracker import Tracker, finished_epochs, tracked
 from tests.made_cells import make_dataset
 
 # Looked for and not imported: MLFLOW_DISABLE_TELEMETRY must be set before MLflow is imported for the first time.
-pytestmark = pytest.mark.skipif(find_spec("mlflow") is None, reason="tracking needs requirements-track.txt")
+pytestmark = pytest.mark.skipif(find_spec("mlflow") is None, reason="tracking needs the extra track")
 
 ROOT = Path(__file__).parents[1]
-OURS = {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_DISABLE_TELEMETRY", *SETTINGS}
+OURS = {
+    *("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_DISABLE_TELEMETRY"),
+    *SETTINGS,
+}
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +67,15 @@ def last_run(client, status="FINISHED"):
     run = client.search_runs([experiment], order_by=["attributes.start_time DESC"])[0]
     assert run.info.status == status
     return run
+
+
+@pytest.fixture(scope="module")
+def mlflow_run():
+    """The module that logs; importable once MLflow is made ready."""
+    import_mlflow()
+    from focus_picker.training.tracking import mlflow_run
+
+    return mlflow_run
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +123,14 @@ def test_data_environment_and_words_are_told(baseline_run):
     assert baseline_run.inputs.dataset_inputs[0].dataset.name == "data"
     assert baseline_run.data.params["environment/packages/numpy"] == np.__version__
     assert tags["model"] == "LightGBM on handcrafted features"
+    assert not {"mlflow.user", "mlflow.source.git.commit"} & set(tags)
     assert "MAE" in tags["mlflow.note.content"]
 
 
-def test_pictures_tables_and_model_are_artifacts(client, baseline_run):
+def test_pictures_tables_and_model_are_artifacts(client, baseline_run, mlflow_run):
     assert files_of(client, baseline_run, "model") >= {"baseline.txt", "baseline.json"}
     for folder in ("pictures", "tables"):
-        assert files_of(client, baseline_run, folder) == set(ARTIFACTS["baseline"][folder])
+        assert files_of(client, baseline_run, folder) == set(mlflow_run.ARTIFACTS["baseline"][folder])
     kept = list(Path("mlruns").glob("*/*/artifacts/model/baseline.txt"))
     assert [path.read_bytes() for path in kept] == [Path("run/baseline.txt").read_bytes()]
 
@@ -212,7 +225,7 @@ def gone(*_, **__):
 def test_trouble_while_training_is_one_warning_and_loses_nothing_that_comes_back(client, monkeypatch, capsys):
     with tracked("baseline", Path("run"), True) as tracker:
         with monkeypatch.context() as patch:
-            patch.setattr(tracker.client, "log_batch", gone)
+            patch.setattr(type(client), "log_batch", gone)
             for epoch in range(3):
                 tracker.log_epochs([("student", row(epoch, 0.1))])
         tracker.log_epochs([("student", row(3, 0.1))])  # while it rests: waits with the others
@@ -226,7 +239,7 @@ def test_trouble_while_training_is_one_warning_and_loses_nothing_that_comes_back
 def test_a_store_that_is_lost_for_good_never_costs_the_run(client, monkeypatch, capsys):
     with tracked("baseline", Path("run"), True) as tracker:
         for name in ("log_batch", "log_artifact", "set_terminated"):
-            monkeypatch.setattr(tracker.client, name, gone)
+            monkeypatch.setattr(type(client), name, gone)
         tracker.log_epochs([("student", row(0, 0.1))])
         tracker.log_run(Path("run"))
     output = capsys.readouterr()
@@ -285,7 +298,7 @@ def test_a_server_that_accepts_and_keeps_silent_is_given_up(place, monkeypatch):
 
 def test_mlflow_not_installed_is_one_sentence(place, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    message = r"--track needs MLflow: pip install -r requirements-track\.txt"
+    message = r"--track needs MLflow: pip install 'focus-picker\[track\]'"
     with pytest.raises(InputError, match=message), tracked("baseline", Path("run"), True):
         pass
     with tracked("baseline", Path("run"), False) as tracker:
@@ -315,9 +328,12 @@ def test_only_functions_of_the_tracking_modules_import_mlflow():
     files = [ROOT / "cli.py", *(ROOT / "training").rglob("*.py"), *(ROOT / "hybrid").glob("*.py")]
     trees = {file.relative_to(ROOT).as_posix(): ast.parse(file.read_text()) for file in files}
     users = {name for name, tree in trees.items() if {"mlflow", "sqlalchemy"} & set(imports(ast.walk(tree)))}
-    assert users == {"training/tracking/tracker.py", "training/tracking/store.py"}
-    for name in users:
-        assert not {"mlflow", "sqlalchemy"} & set(imports(trees[name].body))
+    assert users == {"training/tracking/mlflow_run.py", "training/tracking/store.py"}
+    assert not {"mlflow", "sqlalchemy"} & set(imports(trees["training/tracking/store.py"].body))
+    importers = {name for name, tree in trees.items() if any("mlflow_run" in ast.unparse(node) for node in tree.body)}
+    assert importers == {"training/tracking/tracker.py"}
+    top = [node for node in trees["training/tracking/tracker.py"].body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not any("mlflow_run" in ast.unparse(node) for node in top)
 
 
 @pytest.mark.parametrize(
@@ -331,20 +347,19 @@ def test_only_functions_of_the_tracking_modules_import_mlflow():
         ("a: b", "a b"),
     ],
 )
-def test_names_are_what_mlflow_takes(key, name):
-    import_client()
+def test_names_are_what_mlflow_takes(mlflow_run, key, name):
     from mlflow.utils.validation import _validate_metric_name
 
-    assert clean(key) == name
-    _validate_metric_name("/".join(("x", clean(key), "y")))
+    assert mlflow_run.clean(key) == name
+    _validate_metric_name("/".join(("x", mlflow_run.clean(key), "y")))
 
 
-def test_nested_values_are_flat_and_keep_their_place():
+def test_nested_values_are_flat_and_keep_their_place(mlflow_run):
     values = {"a": {"b": 1, "c": None}, "d": [1, 2], "e": [{"f": 3}, {"f": 4}], "g": []}
-    assert [tuple(value) for value in flattened(values)] == [
+    assert list(mlflow_run.flattened(values)) == [
         ("a/b", 1, 0), ("a/c", None, 0), ("d", [1, 2], 0), ("e/f", 3, 0), ("e/f", 4, 1), ("g", [], 0),
     ]  # fmt: skip
-    assert len(next(flattened({"long" * 100: 1})).name) == 250
+    assert len(next(mlflow_run.flattened({"long" * 100: 1}))[0]) == 250
 
 
 def test_the_reason_is_what_lies_at_the_bottom():

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from focus_picker.models.decision import STATUSES, decide
+from focus_picker.models.focus_state import focus_state
+
+STATES = {"in_focus", "pre_focal", "post_focal", "unsure"}
 
 
 @pytest.mark.parametrize(
@@ -23,29 +25,29 @@ from focus_picker.models.decision import STATUSES, decide
     ],
 )
 def test_decision_by_hand(score, lower, upper, status):
-    assert decide(score, lower, upper, 0.2) == status
-    assert status in STATUSES
+    assert focus_state(score, lower, upper, 0.2) == status
+    assert status in STATES
 
 
 def test_decision_is_elementwise_and_odd_in_the_score():
     rng = np.random.default_rng(0)
     score, width = rng.normal(0, 0.5, 200), rng.uniform(0, 0.8, 200)
-    status = decide(score, score - width, score + width, 0.2)
-    mirrored = decide(-score, -score - width, -score + width, 0.2)
+    status = focus_state(score, score - width, score + width, 0.2)
+    mirrored = focus_state(-score, -score - width, -score + width, 0.2)
     swap = {"pre_focal": "post_focal", "post_focal": "pre_focal", "in_focus": "in_focus", "unsure": "unsure"}
     assert status.shape == (200,)
-    assert set(status) == set(STATUSES)
+    assert set(status) == STATES
     assert [swap[s] for s in status] == list(mirrored)
 
 
 def test_decision_depends_on_slices_not_on_score_units():
     score = np.linspace(-1, 1, 41) + 0.003
-    small = decide(score, score - 0.3, score + 0.3, 0.2)
-    large = decide(10 * score, 10 * score - 3, 10 * score + 3, 2.0)
+    small = focus_state(score, score - 0.3, score + 0.3, 0.2)
+    large = focus_state(10 * score, 10 * score - 3, 10 * score + 3, 2.0)
     assert (small == large).all()
 
 
 @pytest.mark.parametrize("step", [0.0, -0.2, np.nan])
 def test_decision_needs_a_positive_step(step):
     with pytest.raises(ValueError, match="positive"):
-        decide(0.0, -0.1, 0.1, step)
+        focus_state(0.0, -0.1, 0.1, step)

@@ -3,15 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-STATUSES = {
-    "in_focus": "within half a slice of focus: leave the lens where it is",
-    "pre_focal": "the lens is too close (negative score): move it away",
-    "post_focal": "the lens is too far (positive score): move it closer",
-    "unsure": "both directions are possible, or there is no score: do not move on this image alone",
-}
 
-
-def decide(score: ArrayLike, lower: ArrayLike, upper: ArrayLike, score_per_slice: float) -> np.ndarray:
+def focus_state(score: ArrayLike, lower: ArrayLike, upper: ArrayLike, score_per_slice: float) -> np.ndarray:
     """Name the state of focus of each image.
 
     An image is ``in_focus`` when its score is within half a slice of zero (labels are given to the nearest slice, so
@@ -31,7 +24,8 @@ def decide(score: ArrayLike, lower: ArrayLike, upper: ArrayLike, score_per_slice
     Returns
     -------
     numpy.ndarray
-        Strings, one of ``STATUSES`` each, in the shape of ``score``. A value that is not finite gives ``unsure``.
+        ``in_focus``, ``pre_focal`` (the lens is too close: move it away), ``post_focal`` (too far: move it closer) or
+        ``unsure``, in the shape of ``score``. A value that is not finite gives ``unsure``.
 
     Raises
     ------
