@@ -188,11 +188,10 @@ def score(
     """Score single images: signed score, 90 % interval, and what it means. CSV on stdout unless told otherwise."""
     from focus_picker.dataset.files import atomic_path
     from focus_picker.models import DEFAULT_MODEL
-    from focus_picker.stack_inference.scorers import load_scorer
+    from focus_picker.stack_inference.loading import load_model
     from focus_picker.stack_inference.single_image import find_images, score_files, score_table
 
-    scorer = load_scorer(model or DEFAULT_MODEL)
-    rows = list(score_files(find_images(paths), scorer))
+    rows = list(score_files(find_images(paths), load_model(model or DEFAULT_MODEL)))
     for row in rows:
         if row.problem:
             print(row.problem, file=sys.stderr)
@@ -272,10 +271,9 @@ def pick_focus(
     from focus_picker.dataset.stacks import find_stacks
     from focus_picker.models import DEFAULT_MODEL
     from focus_picker.stack_inference.batch import pick_many, write_picks
-    from focus_picker.stack_inference.calibration import UNCALIBRATED, load_calibration
     from focus_picker.stack_inference.decide import uses_scores
+    from focus_picker.stack_inference.loading import load_model
     from focus_picker.stack_inference.plot import picked_sheet, plot_picks
-    from focus_picker.stack_inference.scorers import load_scorer
 
     found = [stack for path in stacks for stack in find_stacks(path)]
     # A named curve fit without a model means the sharpness curve; only what uses scores takes the shipped model.
@@ -286,8 +284,7 @@ def pick_focus(
         found,
         measure=measure,
         method=method,
-        scorer=load_scorer(model) if model else None,
-        calibration=load_calibration(model) if model else UNCALIBRATED,
+        model=load_model(model) if model else None,
         z_step_um=z_step_um,
         jobs=jobs,
     ):

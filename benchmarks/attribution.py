@@ -58,7 +58,7 @@ def main(
 ) -> None:
     """Print one row a reference."""
     student = load_student(DEFAULT_WEIGHTS)
-    score, scale = expected_score(student.network, student.bins), student.sidecar.score_per_slice
+    score, scale = expected_score(student.network, student.side.bins), student.side.score_per_slice
     rows = []
     for truth, window, in_focus in chosen(dataset, images, seed):
         effects = true_effects(score, window, in_focus)

@@ -32,10 +32,8 @@ from focus_picker.dataset.images import read_image  # noqa: E402
 from focus_picker.dataset.memory import MemoryFile  # noqa: E402
 from focus_picker.dataset.stacks import find_stacks  # noqa: E402
 from focus_picker.models import DEFAULT_MODEL  # noqa: E402
-from focus_picker.stack_inference.calibration import load_calibration  # noqa: E402
+from focus_picker.stack_inference.loading import load_model  # noqa: E402
 from focus_picker.stack_inference.pick import pick_focus  # noqa: E402
-from focus_picker.stack_inference.scorers import load_scorer  # noqa: E402
-from focus_picker.stack_inference.scoring import judge  # noqa: E402
 
 EXAMPLE = ROOT / "serve" / "page" / "example"
 SIDE_PX = 200
@@ -120,23 +118,23 @@ def sample_image() -> tuple[str, bytes]:
 
 def score_alone(image: tuple[str, bytes], times: int = 500) -> float:
     """Processor milliseconds to decode and score one image in this process, without HTTP."""
-    scorer, file = load_scorer(DEFAULT_MODEL), MemoryFile(*image)
+    model, file = load_model(DEFAULT_MODEL), MemoryFile(*image)
     for _ in range(20):
-        judge(scorer, [read_image(file)])
+        model.judge([read_image(file)])
     started = time.process_time()
     for _ in range(times):
-        judge(scorer, [read_image(file)])
+        model.judge([read_image(file)])
     return 1000 * (time.process_time() - started) / times
 
 
 def pick_alone(times: int = 50) -> float:
     """Processor milliseconds to pick the example stack in this process, without HTTP."""
-    scorer, calibration, stack = load_scorer(DEFAULT_MODEL), load_calibration(DEFAULT_MODEL), find_stacks(EXAMPLE)[0]
+    model, stack = load_model(DEFAULT_MODEL), find_stacks(EXAMPLE)[0]
     for _ in range(5):
-        pick_focus(stack, scorer=scorer, calibration=calibration)
+        pick_focus(stack, model=model)
     started = time.process_time()
     for _ in range(times):
-        pick_focus(stack, scorer=scorer, calibration=calibration)
+        pick_focus(stack, model=model)
     return 1000 * (time.process_time() - started) / times
 
 

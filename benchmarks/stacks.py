@@ -37,12 +37,13 @@ from focus_picker.dataset.errors import InputError  # noqa: E402
 from focus_picker.dataset.files import write_text  # noqa: E402
 from focus_picker.dataset.labels import read_truth  # noqa: E402
 from focus_picker.dataset.stacks import Stack, find_stacks, read_slices  # noqa: E402
-from focus_picker.stack_inference.calibration import StackCalibration, load_calibration  # noqa: E402
+from focus_picker.models.contract import Model as Trained  # noqa: E402
+from focus_picker.models.stack_calibration import UNCALIBRATED, StackCalibration  # noqa: E402
 from focus_picker.stack_inference.curves import CURVES, CurveFit  # noqa: E402
 from focus_picker.stack_inference.decide import METHODS, NEEDS_SCORES  # noqa: E402
+from focus_picker.stack_inference.loading import load_model  # noqa: E402
 from focus_picker.stack_inference.pick import Pick, pick_focus, pick_from_scores  # noqa: E402
-from focus_picker.stack_inference.scorers import load_scorer  # noqa: E402
-from focus_picker.stack_inference.scoring import Scorer, StackScores, score_stack  # noqa: E402
+from focus_picker.stack_inference.scoring import StackScores, score_stack  # noqa: E402
 from focus_picker.stack_inference.template_learning import is_for_learning, load_curves  # noqa: E402
 
 INSTRUMENTS = ("oil100", "dry50", "dry40")
@@ -109,8 +110,12 @@ class Model:
     """A trained model with what is known of its errors on stacks."""
 
     label: str
-    scorer: Scorer
-    calibration: StackCalibration
+    model: Trained
+
+    @property
+    def calibration(self) -> StackCalibration:
+        """How sharpness and its scores are weighed."""
+        return self.model.side.stack_calibration or UNCALIBRATED
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ def simulated(name: str, folder: Path, models: Sequence[Model], limit: int) -> S
         np.array([truth[stack.name] for stack in stacks]),
         {peer: peer_curves(peer, stacks) for peer in PEERS},
         [score_stack(stack) for stack in stacks],
-        [(model, [score_stack(stack, scorer=model.scorer) for stack in stacks]) for model in models],
+        [(model, [score_stack(stack, model=model.model) for stack in stacks]) for model in models],
     )
 
 
@@ -260,7 +265,7 @@ def smear_rows(folder: Path, model: Model | None) -> list[Row]:
     rows = [smear_row(method, scores, partial(pick_from_scores, method=method)) for method in CURVES]
     if model:
         pick = partial(pick_from_scores, calibration=model.calibration)
-        rows.append(smear_row(f"fused ({model.label})", score_stack(stack, scorer=model.scorer), pick))
+        rows.append(smear_row(f"fused ({model.label})", score_stack(stack, model=model.model), pick))
     return rows
 
 
@@ -298,7 +303,7 @@ def time_rows(crop_like: Sequence[np.ndarray], model: Model | None, repeats: int
     Processor time does not count what other processes take from this one meanwhile, the clock does.
     """
     cv2.setNumThreads(1)
-    given = {"scorer": model.scorer, "calibration": model.calibration} if model else {}
+    given = {"model": model.model} if model else {}
     runs: dict[str, dict[str, Any]] = {method: {"method": method} for method in METHODS if method not in NEEDS_SCORES}
     runs |= {f"fused ({model.label})": given} if model else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -326,7 +331,7 @@ def time_row(name: str, work: Callable[[], object], repeats: int) -> Row:
 
 def crafted_rows(folders: Sequence[Path], count: int, model: Model | None) -> list[Row]:
     """Share of right statuses for ``count`` stacks of each kind, from all instruments in turn."""
-    given = {"scorer": model.scorer, "calibration": model.calibration} if model else {}
+    given = {"model": model.model} if model else {}
     statuses: dict[str, Counter[str]] = {kind: Counter() for kind in CRAFTED}
     for number, stack in enumerate(in_turn(folders, count)):
         images = list(read_slices(stack))
@@ -361,7 +366,7 @@ def strange_rows(folders: Sequence[Path], count: int, model: Model) -> list[Row]
         both, alone, picks = [], [], []
         for stack in stacks:
             goal = truth[stack.path.parents[1], stack.name]
-            scores = score_stack(stack_of([change(image) for image in read_slices(stack)]), scorer=model.scorer)
+            scores = score_stack(stack_of([change(image) for image in read_slices(stack)]), model=model.model)
             picks.append(pick_from_scores(scores, calibration=model.calibration))
             both.append(abs(picks[-1].best_position - goal))
             alone.append(abs(pick_from_scores(replace(scores, signed=False)).best_position - goal))
@@ -454,8 +459,8 @@ def own_model(name: str, options: argparse.Namespace) -> Model:
 
 
 def load_labelled(label: str, path: Path) -> Model:
-    """Model with the stack calibration beside it."""
-    return Model(label, load_scorer(path), load_calibration(path))
+    """Model at ``path`` with a name for the tables."""
+    return Model(label, load_model(path))
 
 
 def given_model(word: str) -> Model | None:

@@ -13,7 +13,7 @@ from focus_picker.drift.profile import Profile, make_profile, read_profile
 from focus_picker.drift.samples import Sample, count_sentence, measure_sample
 from focus_picker.drift.verdict import QuantityDrift, as_text, compare, conclusion, verdict
 from focus_picker.features.table import feature_version
-from focus_picker.stack_inference.scorers import find_model
+from focus_picker.stack_inference.loading import find_model
 
 
 @dataclass(frozen=True)

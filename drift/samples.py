@@ -17,8 +17,8 @@ from focus_picker.drift.profile import FEWEST_GROUPS, FEWEST_IMAGES
 from focus_picker.drift.quantities import quantities_of
 from focus_picker.drift.verdict import feature_quantity
 from focus_picker.features.measures import measure
-from focus_picker.stack_inference.scorers import load_scorer
-from focus_picker.stack_inference.scoring import Scorer, judge
+from focus_picker.models.contract import Model
+from focus_picker.stack_inference.loading import load_model
 from focus_picker.stack_inference.single_image import find_images
 
 BATCH = 32
@@ -64,10 +64,10 @@ def measure_sample(path: Path, *, model: Path, group_by: str = "auto", jobs: int
     """Score and measure every image below ``path``; parameters and errors as in :func:`run_drift`."""
     if group_by not in GROUPINGS:
         raise InputError(f"there is no grouping '{group_by}'; take one of {', '.join(GROUPINGS)}")
-    planes, scorer = find_planes(path), load_scorer(model)
+    planes, scored_by = find_planes(path), load_model(model)
     rows: list[dict[str, float]] = []
     groups, problems = [], []
-    for outcome, group in zip(_measure_all(planes, scorer, jobs), GROUPINGS[group_by](planes), strict=True):
+    for outcome, group in zip(_measure_all(planes, scored_by, jobs), GROUPINGS[group_by](planes), strict=True):
         if isinstance(outcome, str):
             problems.append(outcome)
         else:
@@ -161,32 +161,32 @@ GROUPINGS: dict[str, Callable[[Sequence[Slice]], list[str]]] = {
 # Measuring
 
 
-def _measure_all(planes: Sequence[Slice], scorer: Scorer, jobs: int) -> Iterator[dict[str, float] | str]:
+def _measure_all(planes: Sequence[Slice], model: Model, jobs: int) -> Iterator[dict[str, float] | str]:
     """Yield the quantities of each image in order, or why there are none."""
     batches = [planes[start : start + BATCH] for start in range(0, len(planes), BATCH)]
     workers = jobs if len(planes) >= PARALLEL_FROM else 1
     results = Parallel(n_jobs=workers, return_as="generator")(
-        delayed(_measure_batch)(batch, scorer) for batch in batches
+        delayed(_measure_batch)(batch, model) for batch in batches
     )
     for batch in track(results, "measuring images", total=len(batches)):
         yield from batch
 
 
-def _measure_batch(planes: Sequence[Slice], scorer: Scorer) -> list[dict[str, float] | str]:
+def _measure_batch(planes: Sequence[Slice], model: Model) -> list[dict[str, float] | str]:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # images are small and there is a process for each core
     try:
-        return [_measure(plane, scorer) for plane in planes]
+        return [_measure(plane, model) for plane in planes]
     finally:
         cv2.setNumThreads(threads)
 
 
-def _measure(plane: Slice, scorer: Scorer) -> dict[str, float] | str:
+def _measure(plane: Slice, model: Model) -> dict[str, float] | str:
     """All quantities of one image, or a sentence that says why there are none."""
     try:
         image = plane.read()
         features = measure(image)
-        judged = judge(scorer, [image])
+        judged = model.judge([image])
     except InputError as error:
         return str(error) if str(plane.path) in str(error) else f"{plane.path}: {error}"
     return quantities_of(image, judged) | {feature_quantity(name): value for name, value in features.items()}

@@ -21,7 +21,7 @@ from focus_picker.features.asymmetry import (
     quarter_scale,
     transfer,
 )
-from focus_picker.features.baseline import Baseline
+from focus_picker.features.baseline import Baseline, ranges_of
 from focus_picker.features.spectral import band_step
 
 LONGEST_MEANING = 62  # letters; a longer first sentence is no label
@@ -118,7 +118,7 @@ def contributions(baseline: Baseline, image: np.ndarray) -> Contributions:
     shares = np.asarray(baseline.booster_.predict(row, pred_contrib=True))[0]
     found = [
         Contribution(name, meaning_of(name), name in CUES, float(value), float(low), float(high), float(share))
-        for name, value, (low, high), share in zip(names, row[0], baseline.ranges_, shares[:-1], strict=True)
+        for name, value, (low, high), share in zip(names, row[0], ranges_of(baseline.side), shares[:-1], strict=True)
     ]
     found.sort(key=lambda item: -abs(item.contribution))
     return Contributions(float(shares[-1]), tuple(found))

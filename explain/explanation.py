@@ -16,14 +16,14 @@ from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.images import read_image
 from focus_picker.deep.competence import image_properties
 from focus_picker.deep.quiet import quiet_stderr
-from focus_picker.deep.runtime import FocusModel
+from focus_picker.deep.runtime import Student
 from focus_picker.deep.window import native_window
 from focus_picker.explain.attribution import Attribution, Region, attribute, expected_score, regions
 from focus_picker.explain.contributions import Contributions, contributions
+from focus_picker.features.baseline import MODEL_FILE as BASELINE_FILE
 from focus_picker.features.baseline import Baseline, load_baseline
-from focus_picker.features.baseline_file import MODEL_FILE as BASELINE_FILE
-from focus_picker.models.sidecar import ModelFile, read_model_file
-from focus_picker.stack_inference.scoring import Scorer, judge
+from focus_picker.models.contract import Model
+from focus_picker.models.side_file import StudentSide, read_model
 
 if TYPE_CHECKING:
     import keras
@@ -109,15 +109,15 @@ class Explanation:
         return {name: part.verdict for name, part in parts.items() if part is not None}
 
 
-class KerasStudent(FocusModel):
+class KerasStudent(Student):
     """The student before conversion: scores by the very graph that is differentiated, calibrated by the side file."""
 
-    def __init__(self, network: "keras.Model", file: ModelFile) -> None:
-        super().__init__(file)
+    def __init__(self, network: "keras.Model", side: StudentSide) -> None:
+        super().__init__(b"", side)
         self.network = network
 
     def predict(self, windows: np.ndarray) -> dict[str, np.ndarray]:
-        """Run the Keras network; see ``FocusModel.predict``."""
+        """Run the Keras network; see ``Student.predict``."""
         outputs = {name: np.asarray(value) for name, value in self.network(windows, training=False).items()}
         return {**outputs, "score": outputs["score"][:, 0], "spread": outputs["spread"][:, 0]}
 
@@ -146,7 +146,7 @@ def explain(image_path: str | Path, models: Models) -> Explanation:
     by_network = explain_network(student, image) if student else None
     agree, notes = None, list(models.notes)
     if student and baseline and by_network and by_trees:
-        steps = student.sidecar.score_per_slice, baseline.score_per_slice_
+        steps = student.side.score_per_slice, baseline.side.score_per_slice
         if np.isclose(*steps, rtol=SAME_SCALE):
             agree = overlap(by_network.verdict, by_trees.verdict)
         else:
@@ -219,19 +219,19 @@ def load_student(weights: str | Path) -> KerasStudent:
         from focus_picker.deep.student import load_trained
 
         network = load_trained(weights)
-    file = read_model_file(Path(weights).parent / SHIPPED_FILE)
+    _, side = read_model(Path(weights).parent / SHIPPED_FILE, StudentSide)
     shapes = network.input.shape[1], network.output["distribution"].shape[1]
-    if shapes != (file.sidecar.window_px, file.sidecar.bins):
+    if shapes != (side.window_px, side.bins.count):
         raise InputError(
             f"{weights} is not the network that {SHIPPED_FILE} beside it was made from; keep a run's files together"
         )
-    return KerasStudent(network, file)
+    return KerasStudent(network, side)
 
 
 def explain_network(student: KerasStudent, image: np.ndarray) -> NetworkPart:
     """Score an image with the network and share the score out to its pixels."""
-    bins, step = student.bins, student.sidecar.score_per_slice
-    window = native_window(image, student.sidecar.window_px)
+    bins, step = student.side.bins, student.side.score_per_slice
+    window = native_window(image, student.side.window_px)
     attribution = attribute(expected_score(student.network, bins), window, step)
     return NetworkPart(
         verdict=verdict_of(student, image, lambda: doubts_of_network(student, window)),
@@ -249,18 +249,18 @@ def explain_baseline(baseline: Baseline, image: np.ndarray) -> BaselinePart:
     return BaselinePart(verdict_of(baseline, image, lambda: doubts_of_baseline(baseline, shares)), shares)
 
 
-def verdict_of(scorer: Scorer, image: np.ndarray, doubts: Callable[[], list[str]]) -> Verdict:
-    """Score an image as ``cli.py score`` does; ``doubts`` is asked why where the scorer is unsure."""
-    judged = judge(scorer, [image])
-    score, lower, upper = (float(judged[name][0]) for name in ("score", "lower", "upper"))
-    if judged["status"][0] != "unsure":
-        return Verdict(score, lower, upper, str(judged["status"][0]))
+def verdict_of(model: Model, image: np.ndarray, doubts: Callable[[], list[str]]) -> Verdict:
+    """Score an image as ``cli.py score`` does; ``doubts`` is asked why where the model is unsure."""
+    judged = model.judge([image])
+    score, lower, upper = (float(values[0]) for values in (judged.score, judged.lower, judged.upper))
+    if judged.status[0] != "unsure":
+        return Verdict(score, lower, upper, str(judged.status[0]))
     return Verdict(score, lower, upper, "unsure", ", ".join(doubts()) or "both sides of focus are possible")
 
 
 def doubts_of_network(student: KerasStudent, window: np.ndarray) -> list[str]:
     """In what the window is unlike those of training, by the limits of ``deep.competence``."""
-    competence = student.sidecar.competence
+    competence = student.side.competence
     limits = {name: getattr(competence, name) for name in ("contrast", "brightness", "chroma")}
     limits |= {"saturated": (0.0, competence.saturated), "spread": (0.0, competence.spread)}
     values = {name: float(value[0]) for name, value in image_properties(window[np.newaxis]).items()}
@@ -274,7 +274,7 @@ def doubts_of_network(student: KerasStudent, window: np.ndarray) -> list[str]:
 
 def doubts_of_baseline(baseline: Baseline, shares: Contributions) -> list[str]:
     """How many features no training image had, where these are more than usual."""
-    if shares.n_outside <= baseline.novelty_limit_ * len(shares.rows):
+    if shares.n_outside <= baseline.side.novelty_limit * len(shares.rows):
         return []
     return [f"{shares.n_outside} of {len(shares.rows)} features outside the range of training"]
 

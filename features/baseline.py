@@ -1,6 +1,6 @@
 """The baseline: gradient-boosted trees on handcrafted measures, with calibrated intervals.
 
-``features.baseline_file`` says how it is kept.
+It is kept as LightGBM's own text format with a side file beside it: text only, nothing that unpickles.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,18 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from focus_picker.dataset.errors import InputError
-from focus_picker.features import measure
-from focus_picker.features.baseline_file import read_model, write_model
-from focus_picker.models.conformal import calibrate
-from focus_picker.models.decision import decide
+from focus_picker.features import CUES, MEASURES, measure
+from focus_picker.models.contract import Judgement, normal_distribution
+from focus_picker.models.focus_state import focus_state
+from focus_picker.models.intervals import learn_half_widths
+from focus_picker.models.side_file import BaselineSide, FeatureRange, read_model, write_model
 
 # Some thousand rows grow a tree in 3 ms on one thread. Two threads gain little on idle cores and wait for each other
 # on busy ones (measured: 35 s instead of 1 s), and the sum of a gradient then depends on their number.
 THREADS = 1
 FOLDS = 5  # into which the training fields are dealt for calibration
+MODEL_FILE = "baseline.txt"
+FINGERPRINT_TOLERANCE = 1e-2  # lets other builds of OpenCV pass, which round differently
 NOVELTY_FLOOR = 0.2  # an image is never called novel while fewer features than this share lie outside their range
 
 
@@ -55,12 +58,8 @@ class Baseline(RegressorMixin, BaseEstimator):
     feature_names_ : list of str
         Columns the model was trained on, in order; only these are computed for a new image.
     score_per_slice_ : float
-    half_widths_ : HalfWidths
-        Interval half widths, calibrated on fields that the predicting trees were not grown on.
-    ranges_ : numpy.ndarray
-        ``(n_features, 2)`` smallest and largest value in training.
-    novelty_limit_ : float
-        Share of features outside ``ranges_`` above which an image is unlike anything seen.
+    side_ : BaselineSide
+        Everything else that it learned: intervals, ranges of the features, limits.
     """
 
     def __init__(
@@ -110,10 +109,10 @@ class Baseline(RegressorMixin, BaseEstimator):
         score_per_slice
             Score difference of two neighbouring slices; kept for decisions.
         fields
-            Field of each training image. With it the intervals are calibrated on the validation fields and on the
-            training fields left out in turn (cross-conformal, Vovk 2015, Ann. Math. Artif. Intell. 74:9): measured
-            over 14 splits of 400 stacks, the coverage of test fields then varies by 2.3 % around 90 % instead of 3.4 %,
-            since some 25 validation fields are few. Without it only the validation fields are used.
+            Field of each training image. With it the intervals are calibrated on the training fields, each left out
+            in turn (cross-conformal, Vovk 2015, Ann. Math. Artif. Intell. 74:9), and not on the validation fields,
+            which have chosen the number of trees. Without it, or with fewer than ``FOLDS`` fields, the validation
+            fields have to serve for both.
 
         Raises
         ------
@@ -132,12 +131,20 @@ class Baseline(RegressorMixin, BaseEstimator):
             valid_sets=[lightgbm.Dataset(self._matrix(held_out), held_out_score, reference=train_set)],
             callbacks=[lightgbm.early_stopping(self.patience, verbose=False)],
         )
-        # fmin and fmax pass over NaN.
-        self.ranges_ = np.column_stack([reduce(features.to_numpy()) for reduce in (np.fmin.reduce, np.fmax.reduce)])
-        self.novelty_limit_ = max(NOVELTY_FLOOR, float(self._share_outside(self._matrix(held_out)).max()))
         left_out = self._predict_left_out(self._matrix(features), score, fields)
-        predicted, known = np.r_[self.predict(held_out), left_out], np.r_[held_out_score, score]
-        self.half_widths_ = calibrate(predicted, known, self.coverage)
+        alone = np.isfinite(left_out)
+        predicted, known = (left_out[alone], score[alone]) if alone.any() else (self.predict(held_out), held_out_score)
+        intervals = learn_half_widths(predicted, known, self.coverage)
+        # fmin and fmax pass over NaN.
+        ranges = np.column_stack([reduce(features.to_numpy()) for reduce in (np.fmin.reduce, np.fmax.reduce)])
+        novel = float(_share_outside(self._matrix(held_out), ranges).max())
+        self.side_ = BaselineSide(
+            versions={"lightgbm": lightgbm.__version__},
+            score_per_slice=self.score_per_slice_,
+            features=_fingerprinted(self.feature_names_, ranges),
+            novelty_limit=max(NOVELTY_FLOOR, novel),
+            intervals=intervals,
+        )
         return self
 
     def _predict_left_out(self, matrix: np.ndarray, score: np.ndarray, fields: np.ndarray) -> np.ndarray:
@@ -156,25 +163,22 @@ class Baseline(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         return self._predict_matrix(self._matrix(features))
 
-    def predict_interval(self, features: pd.DataFrame) -> pd.DataFrame:
-        """Return columns ``score``, ``lower``, ``upper`` and ``status``, one row for each row of ``features``."""
-        check_is_fitted(self)
-        return self._judge(self._matrix(features)).set_index(features.index)
+    @property
+    def side(self) -> BaselineSide:
+        """What the baseline says about itself; see :class:`models.contract.Model`."""
+        check_is_fitted(self, "side_")
+        return self.side_
 
-    def score_images(self, images: Sequence[np.ndarray]) -> pd.DataFrame:
-        """Score images as ``dataset.images.read_image`` gives them.
+    def judge(self, images: Sequence[np.ndarray]) -> Judgement:
+        """Judge images; see :class:`models.contract.Model`."""
+        check_is_fitted(self, "side_")
+        rows = [list(measure(image, self.feature_names_).values()) for image in images]
+        return self._judge(np.array(rows, dtype=np.float32).reshape(len(rows), len(self.feature_names_)))
 
-        Returns
-        -------
-        pandas.DataFrame
-            Columns ``score``, ``lower``, ``upper`` (score units) and ``status`` (see ``models.decision``), one row
-            an image. An image unlike anything seen in training (blank, saturated, not a cell) is ``unsure`` whatever
-            its score.
-        """
-        check_is_fitted(self)
-        rows = [measure(image, self.feature_names_) for image in images]
-        matrix = np.array([[row[name] for name in self.feature_names_] for row in rows], dtype=np.float32)
-        return self._judge(matrix.reshape(len(rows), len(self.feature_names_)))
+    def judge_features(self, features: pd.DataFrame) -> Judgement:
+        """Judge rows of a feature table."""
+        check_is_fitted(self, "side_")
+        return self._judge(self._matrix(features))
 
     def importance(self) -> pd.Series:
         """Return each feature's share of the total gain (sum 1), largest first."""
@@ -183,17 +187,18 @@ class Baseline(RegressorMixin, BaseEstimator):
         share = pd.Series(gain / max(gain.sum(), np.finfo(float).tiny), index=self.feature_names_)
         return share.sort_values(ascending=False, kind="stable")
 
-    def save(self, path: str | Path) -> None:
-        """Write ``path`` (LightGBM text) and the ``.json`` beside it; ``load_baseline`` reads them back."""
-        check_is_fitted(self)
-        side = {
-            "features": self.feature_names_,
-            "score_per_slice": self.score_per_slice_,
-            "intervals": self.half_widths_.to_json(),
-            "ranges": [[float(low), float(high)] for low, high in self.ranges_],
-            "novelty_limit": self.novelty_limit_,
-        }
-        write_model(path, self.booster_.model_to_string(num_iteration=self._trees()), side)
+    def save(self, path: str | Path, **stated: Any) -> None:
+        """Write ``path`` (LightGBM text) and its side file; ``load_baseline`` reads them back.
+
+        Parameters
+        ----------
+        path
+            File to write, ``baseline.txt``.
+        stated
+            Further fields of the side file, such as ``stack_calibration``.
+        """
+        text = self.booster_.model_to_string(num_iteration=self._trees())
+        write_model(Path(path), text.encode(), self.side.model_copy(update=stated))
 
     def _lightgbm_parameters(self) -> dict[str, Any]:
         return {
@@ -231,20 +236,14 @@ class Baseline(RegressorMixin, BaseEstimator):
         # Booster.predict and not the scikit-learn wrapper, which spends 0.6 ms a call on checks.
         return np.asarray(self.booster_.predict(matrix, num_iteration=self._trees(), num_threads=THREADS))
 
-    def _share_outside(self, matrix: np.ndarray) -> np.ndarray:
-        inside = (matrix >= self.ranges_[:, 0]) & (matrix <= self.ranges_[:, 1])
-        return 1.0 - inside.mean(axis=1)  # NaN is never inside
-
-    def _judge(self, matrix: np.ndarray) -> pd.DataFrame:
-        if not len(matrix):
-            return pd.DataFrame(columns=["score", "lower", "upper", "status"])
-        score = self._predict_matrix(matrix)
-        half_width = self.half_widths_.at(score)
-        status = decide(score, score - half_width, score + half_width, self.score_per_slice_)
-        status = np.where(self._share_outside(matrix) > self.novelty_limit_, "unsure", status)
-        return pd.DataFrame(
-            {"score": score, "lower": score - half_width, "upper": score + half_width, "status": status}
-        )
+    def _judge(self, matrix: np.ndarray) -> Judgement:
+        side = self.side_
+        score = self._predict_matrix(matrix) if len(matrix) else np.empty(0)
+        half_width = side.intervals.at(score)
+        lower, upper = score - half_width, score + half_width
+        novel = _share_outside(matrix, ranges_of(side)) > side.novelty_limit
+        status = np.where(novel, "unsure", focus_state(score, lower, upper, side.score_per_slice))
+        return Judgement(score, lower, upper, status, normal_distribution(score, lower, upper))
 
 
 def load_baseline(path: str | Path) -> Baseline:
@@ -254,23 +253,75 @@ def load_baseline(path: str | Path) -> Baseline:
     ------
     InputError
         If a file is missing or not a baseline's, if the model is not the one that the side file describes (checksum),
-        or if it needs measures that this version does not have.
+        or if it needs features that this version does not have or computes otherwise.
     """
-    text, side = read_model(path)
-    baseline = Baseline(coverage=side["intervals"].coverage)
-    baseline.booster_ = _booster(text, Path(path))
-    baseline.feature_names_ = side["features"]
-    baseline.score_per_slice_ = side["score_per_slice"]
-    baseline.half_widths_ = side["intervals"]
-    baseline.ranges_ = side["ranges"]
-    baseline.novelty_limit_ = side["novelty_limit"]
+    path = Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
+    text, side = read_model(path, BaselineSide)
+    _check_features(side, path)
+    baseline = Baseline(coverage=side.intervals.coverage)
+    baseline.booster_ = _booster(text, path)
+    baseline.feature_names_ = list(side.features)
+    baseline.score_per_slice_ = side.score_per_slice
+    baseline.side_ = side
     return baseline
 
 
-def _booster(text: str, path: Path) -> lightgbm.Booster:
+def ranges_of(side: BaselineSide) -> np.ndarray:
+    """Smallest and largest value of each feature in training, ``(n_features, 2)``."""
+    return np.array([(feature.low, feature.high) for feature in side.features.values()], dtype=float)
+
+
+def _share_outside(matrix: np.ndarray, ranges: np.ndarray) -> np.ndarray:
+    """Share of the features ``(n, n_features)`` of each row that lie outside their range; NaN is never inside."""
+    return 1.0 - ((matrix >= ranges[:, 0]) & (matrix <= ranges[:, 1])).mean(axis=1)
+
+
+def _fingerprinted(names: Sequence[str], ranges: np.ndarray) -> dict[str, FeatureRange]:
+    """Ranges of the features with their value on a fixed picture."""
+    values = measure(probe_picture(), names)
+
+    def number(value: float) -> float | None:
+        return float(value) if np.isfinite(value) else None
+
+    return {
+        name: FeatureRange(low=number(low), high=number(high), fingerprint=number(values[name]))
+        for name, (low, high) in zip(names, ranges, strict=True)
+    }
+
+
+def _check_features(side: BaselineSide, path: Path) -> None:
+    """Refuse a model whose features are unknown or have changed their meaning since it was trained."""
+    if unknown := [name for name in side.features if name not in MEASURES and name not in CUES]:
+        raise InputError(f"{path} uses {_some(unknown)}, unknown to this version: train it again with it.")
+    now, then = (
+        np.array([feature.fingerprint for feature in features.values()], dtype=float)
+        for features in (_fingerprinted(list(side.features), ranges_of(side)), side.features)
+    )
+    same = np.isclose(now, then, rtol=FINGERPRINT_TOLERANCE, atol=FINGERPRINT_TOLERANCE**2, equal_nan=True)
+    if changed := [name for name, unchanged in zip(side.features, same, strict=True) if not unchanged]:
+        raise InputError(f"{path} was trained when {_some(changed)} had another definition: train it again.")
+
+
+def probe_picture() -> np.ndarray:
+    """Fixed picture: a stained disc with a mottled nucleus beside its middle, colours out of register."""
+    y, x = np.mgrid[:96, :120].astype(float)
+    channels = [
+        220
+        - 50 * (np.hypot(x - 60 - c, y - 48) < 36)
+        - (60 + 15 * np.sin(x * 0.9 + c) * np.cos(y * 0.7)) * (np.hypot(x - 52, y - 50 + c) < 18)
+        for c in range(3)
+    ]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _booster(text: bytes, path: Path) -> lightgbm.Booster:
     try:
-        return lightgbm.Booster(model_str=text)
-    except lightgbm.basic.LightGBMError as error:
+        return lightgbm.Booster(model_str=text.decode())
+    except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a LightGBM model ({error}): train the baseline again.") from error
 
 

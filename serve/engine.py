@@ -1,4 +1,4 @@
-"""The loaded model as the service uses it: a scorer for every worker thread, and answers from files in memory."""
+"""The loaded model as the service uses it: a copy of it for every worker thread, and answers from files in memory."""
 
 import base64
 import queue
@@ -12,18 +12,17 @@ import cv2
 import numpy as np
 
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.files import sha256_of
 from focus_picker.dataset.images import read_image
 from focus_picker.dataset.memory import MemoryFile
 from focus_picker.dataset.stacks import Stack
 from focus_picker.drift.quantities import quantities_of
-from focus_picker.stack_inference.calibration import load_calibration
+from focus_picker.models.contract import Model
 from focus_picker.stack_inference.decide import uses_scores
 from focus_picker.stack_inference.fitted import fitted_sharpness
+from focus_picker.stack_inference.loading import find_model, load_model
 from focus_picker.stack_inference.moves import Move, move_from_judged
 from focus_picker.stack_inference.pick import Pick, pick_focus
-from focus_picker.stack_inference.scorers import find_model, load_scorer
-from focus_picker.stack_inference.scoring import Scorer, judge, positions
+from focus_picker.stack_inference.scoring import positions
 from focus_picker.stack_inference.single_image import ImageScore, row_of, unreadable
 from focus_picker.stack_inference.thumbnails import thumbnails
 
@@ -60,7 +59,7 @@ class Engine:
     model
         Model file or run folder.
     workers
-        Number of scorers; a thread that finds none free waits.
+        Number of copies of the model; a thread that finds none free waits.
 
     Raises
     ------
@@ -71,30 +70,28 @@ class Engine:
     def __init__(self, model: Path, workers: int) -> None:
         cv2.setNumThreads(1)  # the workers are the threads; OpenCV's own would wait for each other by spinning
         self.path = find_model(model)
-        self.sha256 = sha256_of(self.path)
-        self.calibration = load_calibration(self.path)
-        self._scorers: queue.SimpleQueue[Scorer] = queue.SimpleQueue()
+        self._models: queue.SimpleQueue[Model] = queue.SimpleQueue()
         for _ in range(workers):
-            scorer = load_scorer(self.path)
-            judge(scorer, [np.zeros((WARM_UP_PX, WARM_UP_PX, 3), np.uint8)])  # builds the interpreter
-            self._scorers.put(scorer)
-        self.version = str(getattr(getattr(scorer, "sidecar", None), "version", "")) or None
+            loaded = load_model(self.path)
+            loaded.judge([np.zeros((WARM_UP_PX, WARM_UP_PX, 3), np.uint8)])  # builds the interpreter
+            self._models.put(loaded)
+        self.version, self.sha256 = loaded.side.version, loaded.side.sha256
 
     @contextmanager
-    def _scorer(self) -> Iterator[Scorer]:
-        """Lend a scorer; the interpreter behind it serves one thread at a time."""
-        scorer = self._scorers.get()
+    def _model(self) -> Iterator[Model]:
+        """Lend a copy of the model; the interpreter behind it serves one thread at a time."""
+        model = self._models.get()
         try:
-            yield scorer
+            yield model
         finally:
-            self._scorers.put(scorer)
+            self._models.put(model)
 
     def score(self, file: MemoryFile, max_pixels: int, z_step_um: float | None = None) -> Scored:
         """Score one image; raises InputError where it cannot be read."""
         image = read_image(file, max_pixels)
-        with self._scorer() as scorer:
-            judged = judge(scorer, [image])
-            move = move_from_judged(judged, scorer, z_step_um)
+        with self._model() as model:
+            judged = model.judge([image])
+            move = move_from_judged(judged, model.side, z_step_um)
         return Scored(row_of(file.name, judged), move, quantities_of(image, judged))
 
     def score_batch(
@@ -116,12 +113,11 @@ class Engine:
     def pick(self, stack: Stack, method: str | None, z_step_um: float | None, thumbnail_px: int) -> Picked:
         """Find the best plane of a stack; thumbnails only where their size is not 0."""
         signed = uses_scores(method)
-        with self._scorer() as scorer:
+        with self._model() as model:
             pick = pick_focus(
                 stack,
                 method=method,
-                scorer=scorer if signed else None,
-                calibration=self.calibration,
+                model=model if signed else None,
                 z_step_um=z_step_um,
             )
         pictures: list[Any] = [None] * pick.n_slices

@@ -13,8 +13,7 @@ from focus_picker.evaluation.metrics import evaluate
 from focus_picker.evaluation.runs import write_run
 from focus_picker.evaluation.trivial import trivial_predictions
 from focus_picker.features import CUES, MEASURES
-from focus_picker.features.baseline import Baseline
-from focus_picker.features.baseline_file import MODEL_FILE
+from focus_picker.features.baseline import MODEL_FILE, Baseline
 from focus_picker.training.experiment import (
     FEATURE_CACHE,
     Data,
@@ -72,8 +71,8 @@ def run_baseline(
     training_seconds = time.perf_counter() - started
     without_cues = train(data, [name for name in data.features.columns if name in MEASURES], seed)
 
-    judged = baseline.predict_interval(data.features)
-    predictions = predictions_of(data, judged["score"], judged["lower"], judged["upper"])
+    judged = baseline.judge_features(data.features)
+    predictions = predictions_of(data, judged.score, judged.lower, judged.upper)
     metrics = {
         "model": "LightGBM on handcrafted features",
         "score_per_slice": data.score_per_slice,
@@ -85,8 +84,8 @@ def run_baseline(
         "latency_ms": round(latency_ms(baseline, Path(dataset), predictions), 3),
         "leaking_pairs": data.n_leaks,
     }
-    baseline.save(output / MODEL_FILE)
-    metrics["stack_calibration"] = calibrate_stacks(data, Path(dataset), baseline, output / MODEL_FILE)
+    calibration, metrics["stack_calibration"] = calibrate_stacks(data, Path(dataset), baseline)
+    baseline.save(output / MODEL_FILE, stack_calibration=calibration)
     metrics["model_bytes"] = (output / MODEL_FILE).stat().st_size
     save_pictures(output, baseline, predictions, metrics)
     config = {
@@ -123,8 +122,8 @@ def evaluate_controls(data: Data, without_cues: Baseline) -> dict[str, Any]:
         name: predictions_of(data, predicted, np.nan, np.nan, split="test")
         for name, predicted in trivial_predictions(features, score, new).items()
     }
-    judged = without_cues.predict_interval(new)
-    tables[WITHOUT_CUES] = predictions_of(data, judged["score"], judged["lower"], judged["upper"], split="test")
+    judged = without_cues.judge_features(new)
+    tables[WITHOUT_CUES] = predictions_of(data, judged.score, judged.lower, judged.upper, split="test")
     return {name: evaluate(table, data.score_per_slice) for name, table in tables.items()}
 
 
@@ -134,7 +133,7 @@ def latency_ms(baseline: Baseline, dataset: Path, predictions: pd.DataFrame) -> 
     seconds = []
     for image in [read_image(dataset / image_path) for image_path in chosen]:
         started = time.perf_counter()
-        baseline.score_images([image])
+        baseline.judge([image])
         seconds.append(time.perf_counter() - started)
     return 1000 * float(np.median(seconds))
 

@@ -32,6 +32,7 @@ from focus_picker.hybrid.preset import Preset, load_preset
 from focus_picker.hybrid.refine import refine_labels
 from focus_picker.hybrid.teacher import Standardiser
 from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
+from focus_picker.models.side_file import StudentSide
 from focus_picker.training.baseline_run import train as train_baseline
 from focus_picker.training.cnn_controls import train_controls
 from focus_picker.training.experiment import (
@@ -43,7 +44,7 @@ from focus_picker.training.experiment import (
     predictions_of,
 )
 from focus_picker.training.parity import whole_path_parity
-from focus_picker.training.ship import MODEL_FILE, Calibration, calibrate, try_variants, write_models
+from focus_picker.training.ship import MODEL_FILE, calibrate, choose_variant, try_variants, write_models
 
 CHECKPOINTS = "checkpoints"  # inside the run folder, removed when the run is complete
 
@@ -121,7 +122,7 @@ def run_cnn(
     seconds = time.perf_counter() - started
 
     model = with_readout(student, bins)
-    judged, calibration = judge(model, data, parts, bins)
+    judged, side = judge(model, data, parts, bins)
     metrics = {
         "model": "student CNN, distilled from image and features",
         "score_per_slice": data.score_per_slice,
@@ -133,7 +134,7 @@ def run_cnn(
         "leaking_pairs": data.n_leaks,
         "init": _init_name(init),
     }
-    metrics |= export(model, teacher, calibration, data, dataset, parts, output, onnx=onnx)
+    metrics |= export(model, teacher, side, data, dataset, parts, output, onnx=onnx)
     if controls:
         baseline = train_baseline(data, list(data.features.columns), seed)
         metrics["controls"] |= train_controls(
@@ -216,9 +217,9 @@ def refine(data: Data, part: Part, preset: Preset, given: keras.Model | None, se
     return replace(part, score=refined), report
 
 
-def judge(model: keras.Model, data: Data, parts: dict[str, Part], bins: ScoreBins) -> tuple[pd.DataFrame, Calibration]:
+def judge(model: keras.Model, data: Data, parts: dict[str, Part], bins: ScoreBins) -> tuple[pd.DataFrame, StudentSide]:
     """Calibrate on the validation fields and predict every image with the student and its read-out."""
-    calibration = calibrate(
+    side = calibrate(
         model,
         bins,
         parts["train"].inputs["image"],
@@ -229,9 +230,9 @@ def judge(model: keras.Model, data: Data, parts: dict[str, Part], bins: ScoreBin
     tables = []
     for split, part in parts.items():
         outputs = model.predict(part.inputs["image"], batch_size=128, verbose=0)
-        lower, upper = calibration.interval(outputs["distribution"])
+        lower, upper = side.intervals.interval(bins, outputs["distribution"])
         tables.append(predictions_of(data, outputs["score"][:, 0], lower, upper, split=split))
-    return pd.concat(tables).sort_index().reset_index(drop=True), calibration
+    return pd.concat(tables).sort_index().reset_index(drop=True), side
 
 
 def evaluate_network(network: keras.Model, data: Data, parts: dict[str, Part], bins: ScoreBins) -> dict[str, Any]:
@@ -252,7 +253,7 @@ def agreement(student: keras.Model, teacher: keras.Model, part: Part, bins: Scor
 def export(
     model: keras.Model,
     teacher: keras.Model,
-    calibration: Calibration,
+    side: StudentSide,
     data: Data,
     dataset: Path,
     parts: dict[str, Part],
@@ -261,9 +262,11 @@ def export(
     onnx: bool,
 ) -> dict[str, Any]:
     """Write all models, let the converted ones through the gate, and hold the whole path against Keras."""
-    train_windows, test = parts["train"].inputs["image"], parts["test"]
-    trials = try_variants(model, calibration, train_windows, test.inputs["image"], test.score)
-    shipped = write_models(output, model, calibration, trials, train_windows)
+    train_windows, held = parts["train"].inputs["image"], parts["validation"]
+    trials = try_variants(model, side, train_windows, held.inputs["image"], held.score)
+    shipped = choose_variant(trials)
+    stack_calibration, stacks = calibrate_stacks(data, dataset, shipped.student)
+    write_models(output, model, trials, shipped, stack_calibration, train_windows)
     save_h5(model, output / "best_model.h5")
     with atomic_path(output / "teacher.keras") as temporary:
         teacher.save(temporary)
@@ -273,12 +276,12 @@ def export(
             temporary.write_bytes(proto)
     files = [dataset / path for path in data.labels.loc[data.labels["split"] == "test", "image_path"]]
     return {
-        "variant": shipped.variant,
-        "stack_calibration": calibrate_stacks(data, dataset, shipped.model, output / MODEL_FILE),
+        "variant": shipped.student.side.variant,
+        "stack_calibration": stacks,
         "variants": {name: trial.as_row() for name, trial in trials.items()},
         "parity": whole_path_parity(model, output / MODEL_FILE, files, proto),
         "latency_ms": shipped.latency_ms,
-        "model_bytes": len(shipped.model.file.content),
+        "model_bytes": len(shipped.student.weights),
         "parameters": int(model.count_params()),
     }
 

@@ -15,8 +15,9 @@ from focus_picker.dataset.splits import split_fields
 from focus_picker.evaluation.metrics import evaluate
 from focus_picker.evaluation.runs import dataset_fingerprint
 from focus_picker.features.table import feature_table
-from focus_picker.stack_inference.calibration import calibrate_dataset, save_calibration
-from focus_picker.stack_inference.scoring import Scorer
+from focus_picker.models.contract import Model
+from focus_picker.models.stack_calibration import StackCalibration
+from focus_picker.stack_inference.calibration import calibrate_dataset
 
 FEATURE_CACHE = "feature_cache"  # inside the run folder; derived from the images, never packaged
 
@@ -64,21 +65,21 @@ def load_data(
     )
 
 
-def calibrate_stacks(data: Data, dataset: Path, scorer: Scorer, model: Path) -> dict[str, Any]:
-    """Measure on the validation fields how sharpness and scores are to be weighed, and keep it beside ``model``.
+def calibrate_stacks(data: Data, dataset: Path, model: Model) -> tuple[StackCalibration | None, dict[str, Any]]:
+    """Measure on the validation fields how sharpness and scores are to be weighed.
 
     Returns
     -------
-    dict
-        ``stacks`` it was measured on, or ``reason`` where they do not suffice; ``pick-focus`` then uses defaults.
+    tuple
+        The calibration, None where the stacks do not suffice (``pick-focus`` then uses defaults); and for
+        ``metrics.json`` the number of ``stacks`` with, where there is none, the ``reason``.
     """
     names = set(data.labels.loc[data.labels["split"] == "validation", "stack"])
     try:
-        calibration = calibrate_dataset(dataset, names, scorer)
+        calibration = calibrate_dataset(dataset, names, model)
     except InputError as error:
-        return {"stacks": 0, "reason": str(error)}
-    save_calibration(calibration, model)
-    return {"stacks": calibration.stacks}
+        return None, {"stacks": 0, "reason": str(error)}
+    return calibration, {"stacks": calibration.stacks}
 
 
 def predictions_of(

@@ -2,7 +2,7 @@
 
 About 40 minutes on two cores. Simulates stacks of varied instruments from drawn cells and from real in-focus crops,
 trains a student on their true scores, calibrates and converts it, tests it on crops it has not seen, and writes model
-and weights into this folder. An interrupted training goes on where it stopped.
+and weights into ``models/``. An interrupted training goes on where it stopped.
 """
 
 import hashlib
@@ -19,11 +19,14 @@ from focus_picker.dataset.files import write_text
 from focus_picker.dataset.labels import read_labels, read_truth, true_scores
 from focus_picker.dataset.simulation.generate import simulate_dataset
 from focus_picker.dataset.simulation.instrument import known_instruments, load_instrument
+from focus_picker.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import keras
 
-    from focus_picker.deep.runtime import FocusModel
+    from focus_picker.deep.runtime import Student
+    from focus_picker.models.contract import Judgement
+    from focus_picker.models.stack_calibration import StackCalibration
 
 SEED = 100
 TRAIN_SHARE = 0.6  # of the crops; the rest is for tests, here and elsewhere
@@ -32,7 +35,8 @@ REAL_STACKS, DRAWN_STACKS, TEST_STACKS = 1200, 300, 60
 VALIDATION_SHARE = 0.1  # of the fields
 EPOCHS, BATCH, LEARNING_RATE = 36, 64, 3e-3
 LABEL_SIGMA = 0.05  # the truth is exact; this is what neighbouring bins have in common
-HERE = Path(__file__).parent
+MODELS = DEFAULT_MODEL.parent
+METRICS = MODELS / "metrics.csv"
 
 
 def main(
@@ -138,63 +142,63 @@ def ship(
     from focus_picker.deep.pipeline import centre
     from focus_picker.deep.student import with_readout
     from focus_picker.models.bins import DEFAULT_BINS
-    from focus_picker.training.ship import calibrate, try_variants, write_models
+    from focus_picker.training.ship import calibrate, choose_variant, try_variants, write_models
 
     model = with_readout(student, DEFAULT_BINS)
     seen = np.ascontiguousarray(centre(windows[~validation][::4]))
     held = np.ascontiguousarray(centre(windows[validation]))
-    calibration = calibrate(model, DEFAULT_BINS, seen, held, score[validation], 0.2)
-    tests = {name: load(work / name, jobs) for name in known_instruments()}
-    images = np.ascontiguousarray(centre(np.concatenate([part[1] for part in tests.values()])))
-    truth = np.concatenate([part[0]["true_score"].to_numpy() for part in tests.values()])
-    trials = try_variants(model, calibration, seen, images, truth)
-    shipped = write_models(HERE, model, calibration, trials, seen, variants=("fp16",))
-    save_h5(model, HERE / "best_model.h5")
-    calibrate_picks(shipped.model, work)
-    results = test(shipped.model, tests)
-    write_text(HERE / "metrics.csv", results.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    side = calibrate(model, DEFAULT_BINS, seen, held, score[validation], 0.2)
+    trials = try_variants(model, side, seen, held, score[validation])
+    shipped = choose_variant(trials, ("fp16",))
+    write_models(MODELS, model, trials, shipped, calibrate_picks(shipped.student, work), seen)
+    save_h5(model, MODELS / "best_model.h5")
+    results = pd.DataFrame([test(shipped.student, name, *load(work / name, jobs)) for name in known_instruments()])
+    write_metrics(results)
     return results
 
 
-def calibrate_picks(runtime: "FocusModel", work: Path) -> None:
+def calibrate_picks(student: "Student", work: Path) -> "StackCalibration":
     """Weigh sharpness and scores by the validation fields of the varied instruments, for ``pick-focus``."""
-    from focus_picker.stack_inference.calibration import calibrate_dataset, save_calibration
+    from focus_picker.stack_inference.calibration import calibrate_dataset
 
     labels = read_labels(work / "real")
     names = {
         stack for stack, field in zip(labels["stack"], labels["field"], strict=True) if is_validation("real" + field)
     }
-    save_calibration(calibrate_dataset(work / "real", names, runtime), HERE / "focus_model.tflite")
+    return calibrate_dataset(work / "real", names, student)
 
 
-def test(runtime: "FocusModel", tests: dict[str, tuple[pd.DataFrame, np.ndarray]]) -> pd.DataFrame:
-    """Metrics of the shipped file on each instrument, against truth."""
+def test(student: "Student", name: str, labels: pd.DataFrame, windows: np.ndarray) -> dict[str, Any]:
+    """Metrics of the shipped file on one instrument, against truth."""
     from focus_picker.deep.pipeline import centre
-    from focus_picker.training.ship import predict_all
 
-    rows = []
-    for name, (labels, windows) in tests.items():
-        outputs = predict_all(runtime, np.ascontiguousarray(centre(windows)))
-        truth, score = labels["true_score"].to_numpy(), outputs["score"]
-        lower, upper = runtime.interval(outputs["distribution"])
-        rows.append(metrics_row(name, truth, score, lower, upper, runtime.sidecar.score_per_slice))
-    return pd.DataFrame(rows)
+    judged = student.judge_windows(np.ascontiguousarray(centre(windows)))
+    return metrics_row("focus_model", name, labels["true_score"].to_numpy(), judged, student.side.score_per_slice)
 
 
 def metrics_row(
-    instrument: str, truth: np.ndarray, score: np.ndarray, lower: np.ndarray, upper: np.ndarray, score_per_slice: float
+    model: str, instrument: str, truth: np.ndarray, judged: "Judgement", score_per_slice: float
 ) -> dict[str, Any]:
-    """Row of ``metrics.csv``: what a model's scores and intervals ``(n,)`` are worth against the true focus."""
-    beyond = np.abs(truth) > score_per_slice
+    """Row of ``metrics.csv``: what a model's scores and intervals are worth against the true focus ``(n,)``."""
+    score, beyond = judged.score, np.abs(truth) > score_per_slice
     return {
+        "model": model,
         "instrument": instrument,
         "images": len(truth),
         "spearman": pd.Series(score).corr(pd.Series(truth), method="spearman"),
         "mae_truth": np.abs(score - truth).mean(),
         "bias": (score - truth).mean(),
         "sign_beyond_one_slice": (np.sign(score) == np.sign(truth))[beyond].mean(),
-        "coverage": ((lower <= truth) & (truth <= upper)).mean(),
+        "coverage": ((judged.lower <= truth) & (truth <= judged.upper)).mean(),
     }
+
+
+def write_metrics(rows: pd.DataFrame) -> None:
+    """Put one model's rows into ``metrics.csv`` in place of its former ones."""
+    before = pd.read_csv(METRICS) if METRICS.is_file() else rows.iloc[:0]
+    kept = before[~before["model"].isin(rows["model"])]
+    table = pd.concat([kept, rows]).sort_values("model", ascending=False, kind="stable")
+    write_text(METRICS, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 
 Two minutes on two cores where the data of `training.make_default` are there, ten where they have to be simulated first.
 Grows trees on the handcrafted features of the same stacks that the default network learned from, calibrates intervals
-and `pick-focus` on the same validation fields, tests on the same unseen crops, and writes `models/baseline/`: a folder
-of its own, because a calibration lies beside its model.
+and `pick-focus` on the same validation fields, tests on the same unseen crops, and writes `models/baseline.txt`.
 """
 
 from pathlib import Path
@@ -12,14 +11,14 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from focus_picker.dataset.files import write_text
 from focus_picker.dataset.labels import read_labels, read_truth, true_scores
 from focus_picker.dataset.simulation.instrument import known_instruments
 from focus_picker.features.baseline import Baseline
 from focus_picker.features.table import feature_table
 from focus_picker.models import DEFAULT_BASELINE
-from focus_picker.stack_inference.calibration import calibrate_dataset, save_calibration
-from focus_picker.training.make_default import SEED, is_validation, metrics_row, simulate
+from focus_picker.models.stack_calibration import StackCalibration
+from focus_picker.stack_inference.calibration import calibrate_dataset
+from focus_picker.training.make_default import SEED, is_validation, metrics_row, simulate, write_metrics
 
 SCORE_PER_SLICE = 0.2
 # Few large trees at a high rate: 0.37 MB. Validation MAE 0.118; 1,991 trees of 15 leaves at a rate of 0.05, 3.1 MB,
@@ -32,15 +31,14 @@ def main(
     work: Annotated[Path, typer.Option(help="Folder for data and feature tables.")] = Path("data/default"),
     jobs: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
-    """Simulate what is not there yet, measure, train, calibrate, test, and write models/baseline/."""
+    """Simulate what is not there yet, measure, train, calibrate, test, and write models/baseline.txt."""
     simulate(crops, work, jobs)
     parts = [load(work / name, work, jobs) for name in ("real", "drawn")]
     labels, features = (pd.concat([part[kind] for part in parts], ignore_index=True) for kind in (0, 1))
     baseline = train(labels, features)
-    baseline.save(DEFAULT_BASELINE)
-    calibrate_picks(baseline, work)
+    baseline.save(DEFAULT_BASELINE, stack_calibration=calibrate_picks(baseline, work))
     results = pd.DataFrame([test(baseline, name, *load(work / name, work, jobs)) for name in known_instruments()])
-    write_text(DEFAULT_BASELINE.with_name("metrics.csv"), results.to_csv(index=False, float_format="%.4f"))
+    write_metrics(results)
     print(results.to_string(index=False))
 
 
@@ -67,18 +65,18 @@ def train(labels: pd.DataFrame, features: pd.DataFrame) -> Baseline:
     )
 
 
-def calibrate_picks(baseline: Baseline, work: Path) -> None:
+def calibrate_picks(baseline: Baseline, work: Path) -> StackCalibration:
     """Weigh sharpness and scores by the validation fields of the varied instruments, for ``pick-focus``."""
     labels = read_labels(work / "real")
     held = labels.loc[("real" + labels["field"]).map(is_validation), "stack"]
-    save_calibration(calibrate_dataset(work / "real", set(held), baseline), DEFAULT_BASELINE)
+    return calibrate_dataset(work / "real", set(held), baseline)
 
 
 def test(baseline: Baseline, name: str, labels: pd.DataFrame, features: pd.DataFrame) -> dict[str, Any]:
     """Metrics on one instrument against truth, the columns of the default network's ``metrics.csv``."""
-    judged, truth = baseline.predict_interval(features), labels["true_score"].to_numpy()
-    score, lower, upper = (judged[column].to_numpy() for column in ("score", "lower", "upper"))
-    return metrics_row(name, truth, score, lower, upper, SCORE_PER_SLICE)
+    return metrics_row(
+        "baseline", name, labels["true_score"].to_numpy(), baseline.judge_features(features), SCORE_PER_SLICE
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from focus_picker.dataset.images import read_image
-from focus_picker.deep.runtime import load_model
+from focus_picker.deep.runtime import load_student
 from focus_picker.deep.window import native_window
 
 FILES = 200
@@ -39,11 +39,11 @@ def whole_path_parity(
     """
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, min(FILES, len(files))).astype(int))]
     images = [read_image(file) for file in chosen]
-    runtime = load_model(model_file)
-    windows = np.stack([native_window(image, runtime.sidecar.window_px) for image in images])
+    student = load_student(model_file)
+    windows = np.stack([native_window(image, student.side.window_px) for image in images])
     reference = model.predict(windows, batch_size=64, verbose=0)["score"][:, 0]
     scores = {
-        "litert": runtime.score_images(images)["score"].to_numpy(),
+        "litert": student.judge(images).score,
         "tf_lite": _tf_lite(model_file.read_bytes())(windows),
     }
     if onnx is not None:
