@@ -1,4 +1,4 @@
-"""Where runs are logged: MLflow's client, imported and checked so that trouble shows before the work begins."""
+"""Where runs are logged: MLflow, imported and checked so that trouble shows before the work begins."""
 
 import logging
 import os
@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 from focus_picker.dataset.errors import InputError
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 EXPERIMENT = "focus-picker"  # unless MLFLOW_EXPERIMENT_NAME says otherwise
 DEFAULT_STORE = "sqlite:///mlflow.db"
@@ -35,10 +32,9 @@ VIEW = "?workflowType=machine_learning"  # MLflow 3 opens its pages for language
 
 @dataclass(frozen=True)
 class Store:
-    """An MLflow store that answered: its address, a client of it, and the experiment that runs go to."""
+    """An MLflow store that answered: its address, and the experiment that runs go to."""
 
     address: str
-    client: "MlflowClient"
     experiment_id: str
 
     def where_to_look(self, run_id: str) -> str:
@@ -49,20 +45,22 @@ class Store:
 
 
 def open_store() -> Store:
-    """Open the store of ``MLFLOW_TRACKING_URI``, else the one in the current folder.
+    """Make the store of ``MLFLOW_TRACKING_URI``, else the one in the current folder, the one that MLflow logs to.
 
     Raises
     ------
     InputError
-        MLflow is not installed, or the store cannot be reached or written.
+        The store cannot be reached or written.
+    ModuleNotFoundError
+        MLflow is not installed.
     """
-    make_client = import_client()
+    mlflow = import_mlflow()
     address = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     with must_work(address):
         check_database(address)
-        client = make_client(tracking_uri=address)
-        return Store(address, client, find_experiment(client, experiment))
+        mlflow.set_tracking_uri(address)
+        return Store(address, mlflow.set_experiment(experiment).experiment_id)
 
 
 @contextmanager
@@ -72,23 +70,21 @@ def must_work(address: str) -> Iterator[None]:
         yield
     except Exception as error:  # of MLflow, SQLAlchemy, a database driver, or the client of a remote file store
         raise InputError(
-            f"cannot track in {without_password(address)} ({reason(error)}); mend that, name another store in "
+            f"cannot track in {without_password(address)} ({reason(error)}); put that right, name another store in "
             "MLFLOW_TRACKING_URI, or leave --track out"
         ) from error
 
 
-def import_client() -> "type[MlflowClient]":
+def import_mlflow() -> ModuleType:
     """Import MLflow so that it reports to nobody and keeps its log lines to itself."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     for variable, value in SETTINGS.items():
         os.environ.setdefault(variable, value)
-    try:
-        from mlflow import MlflowClient
-    except ImportError as error:
-        raise InputError("--track needs MLflow: pip install -r requirements-track.txt") from error
+    import mlflow
+
     for library in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(library).setLevel(logging.ERROR)
-    return MlflowClient
+    return mlflow
 
 
 def check_database(store: str) -> None:
@@ -106,20 +102,6 @@ def check_database(store: str) -> None:
     with engine.connect() as connection:
         if kind == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def find_experiment(client: "MlflowClient", name: str) -> str:
-    """Return the id of the experiment ``name``; make it if there is none."""
-    from mlflow.exceptions import MlflowException
-
-    if known := client.get_experiment_by_name(name):
-        return known.experiment_id
-    try:
-        return client.create_experiment(name)
-    except MlflowException:
-        if made_meanwhile := client.get_experiment_by_name(name):
-            return made_meanwhile.experiment_id
-        raise
 
 
 def reason(error: BaseException) -> str:
