@@ -9,11 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 
 from focus_picker.dataset.declared import write_json
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.progress import track
+from focus_picker.dataset.parallel import parallel_map
 from focus_picker.dataset.simulation.crops import list_crops
 from focus_picker.dataset.simulation.field import CellStack, FieldPlan, simulate_field
 from focus_picker.dataset.simulation.instrument import Instrument, vary
@@ -119,10 +118,8 @@ def simulate_dataset(
         draft.chmod(0o755)
         optics = [_field_optics(plan, instruments, vary_by) for plan in plans]
         work = partial(_make_field, draft=draft, source_pixel_um=source_pixel_um)
-        results = Parallel(n_jobs=jobs, return_as="generator")(
-            delayed(work)(plan, instrument) for plan, instrument in zip(plans, optics, strict=True)
-        )
-        table = pd.concat(list(track(results, "simulating fields", total=len(plans))), ignore_index=True)
+        fields = list(zip(plans, optics, strict=True))
+        table = pd.concat(list(parallel_map(work, fields, "simulating fields", jobs=jobs)), ignore_index=True)
         _write_tables(table, draft)
         settings = {
             "stacks": stacks,
@@ -163,9 +160,9 @@ def _field_optics(plan: FieldPlan, instruments: Sequence[Instrument], vary_by: f
     return vary(instruments[number % len(instruments)], vary_by, rng)
 
 
-def _make_field(plan: FieldPlan, instrument: Instrument, draft: Path, source_pixel_um: float) -> pd.DataFrame:
+def _make_field(field: tuple[FieldPlan, Instrument], draft: Path, source_pixel_um: float) -> pd.DataFrame:
     """Simulate a field, write its images and return their rows."""
-    cv2.setNumThreads(1)  # one process per core already
+    plan, instrument = field
     stacks = simulate_field(plan, instrument, source_pixel_um)
     return pd.concat([_write_stack(stack, draft, instrument.camera.jpeg_quality) for stack in stacks])
 
