@@ -1,5 +1,6 @@
 """Measures and cues of many images as one table: in parallel, and never twice for the same file content."""
 
+import ast
 import hashlib
 import warnings
 import zipfile
@@ -11,27 +12,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import atomic_path, sha256_of
 from focus_picker.dataset.images import read_image
-from focus_picker.dataset.progress import track
+from focus_picker.dataset.parallel import parallel_map
 from focus_picker.features.measures import CUES, MEASURES, measure
 
 COLUMNS = (*MEASURES, *CUES)
-BATCH = (
-    32  # images a process takes at a time: about a tenth of a second's work, so that the bar moves and Ctrl-C answers
-)
-PARALLEL_FROM = 200  # below that, starting processes takes longer than the images do
+BATCH = 32  # images a process takes at a time: about a tenth of a second's work
+PROCESSES_FROM = 200  # below that, starting processes takes longer than the images do
+ROOT = Path(__file__).parents[1]  # of the package
 NAMED_FAULTS = 3  # unreadable images that an error message names; the rest are counted
-
-SOURCES = (
-    *("features/" + name for name in ("asymmetry", "boundary", "fourier", "gradient", "intermediates", "kernels")),
-    *("features/" + name for name in ("laplacian", "measures", "spectral", "statistics")),
-    *("dataset/" + name for name in ("images", "tiff")),
-)
-"""Modules that decide a feature's value: an edit to any of them must not meet old rows in a cache."""
 
 Row = np.ndarray  # (features,) float32 in the order of COLUMNS
 
@@ -97,25 +89,19 @@ def _digests(paths: Sequence[str | Path]) -> tuple[dict[str, str], list[str]]:
 
 def _compute(pending: Mapping[str, str], jobs: int, progress: bool) -> Iterator[tuple[str, Row | str]]:
     """Yield digest and row, or digest and fault, of each pending file in order."""
-    items = list(pending.items())
-    batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
-    workers = jobs if len(items) >= PARALLEL_FROM else 1
-    results = Parallel(n_jobs=workers, return_as="generator")(delayed(_measure_batch)(batch) for batch in batches)
-    for batch in track(results, "measuring images", total=len(batches)) if progress else results:
-        yield from batch
-
-
-def _measure_batch(batch: Sequence[tuple[str, str]]) -> list[tuple[str, Row | str]]:
-    """Measure a few files in one process; a file at fault becomes its sentence."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # images are small and there is a process for each core
-    try:
-        return [(digest, _measure_file(path)) for digest, path in batch]
-    finally:
-        cv2.setNumThreads(threads)
+    outcomes = parallel_map(
+        _measure_file,
+        list(pending.values()),
+        "measuring images",
+        jobs=jobs,
+        batch=BATCH,
+        processes_from=PROCESSES_FROM,
+    )
+    return zip(pending, outcomes, strict=True)
 
 
 def _measure_file(path: str) -> Row | str:
+    """Measure one file; a file at fault becomes its sentence."""
     try:
         image = read_image(path)
     except InputError as error:
@@ -135,13 +121,30 @@ def _fault_sentence(faults: Sequence[str], total: int) -> str:
 # The cache: one file a version, rows beside their digests
 
 
+def sources() -> list[Path]:
+    """Files of ours that decide a feature's value: those that read and measure an image, and all that they import."""
+    found: set[Path] = set()
+    waiting = {ROOT / "dataset" / "images.py", ROOT / "features" / "measures.py"}
+    while waiting:
+        found |= waiting
+        waiting = set().union(*map(_imported, waiting)) - found
+    return sorted(found)
+
+
+def _imported(file: Path) -> set[Path]:
+    """Files of ours that a module imports, wherever in it."""
+    imports = [node for node in ast.walk(ast.parse(file.read_bytes())) if isinstance(node, ast.ImportFrom)]
+    names = [name for node in imports for name in (node.module, *(f"{node.module}.{part.name}" for part in node.names))]
+    ours = [name.split(".")[1:] for name in names if name.startswith("focus_picker.")]
+    return {path for parts in ours if (path := ROOT.joinpath(*parts).with_suffix(".py")).is_file()}
+
+
 @lru_cache(maxsize=1)
 def feature_version() -> str:
-    """Hash of the code that makes features, sixteen hexadecimal digits."""
-    root = Path(__file__).parents[1]
+    """Hash of the code that makes features, sixteen hexadecimal digits: an edit must not meet old rows in a cache."""
     state = hashlib.sha256(cv2.__version__.encode())
-    for name in SOURCES:
-        state.update((root / f"{name}.py").read_bytes())
+    for file in sources():
+        state.update(file.read_bytes())
     return state.hexdigest()[:16]
 
 

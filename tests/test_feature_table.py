@@ -1,5 +1,7 @@
 """The feature table: order, parallel work, cache, faults."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,7 +12,7 @@ import pytest
 from focus_picker.dataset.errors import InputError
 from focus_picker.features import CUES, MEASURES, measure
 from focus_picker.features import table as feature_table_module
-from focus_picker.features.table import cache_file, feature_table, feature_version
+from focus_picker.features.table import cache_file, feature_table, feature_version, sources
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_no_paths_give_an_empty_table():
 
 def test_processes_change_nothing(images, monkeypatch):
     alone = feature_table(images, jobs=1)
-    monkeypatch.setattr(feature_table_module, "PARALLEL_FROM", 1)
+    monkeypatch.setattr(feature_table_module, "PROCESSES_FROM", 1)
     monkeypatch.setattr(feature_table_module, "BATCH", 2)
     pd.testing.assert_frame_equal(feature_table(images, jobs=2), alone)
 
@@ -90,11 +92,25 @@ def test_edited_code_starts_afresh(images, counted, tmp_path, monkeypatch):
 
 
 def test_version_covers_every_module_that_makes_features():
-    folder = Path(feature_table_module.__file__).parent
-    others = {"__init__", "table", "baseline", "baseline_file", "conformal", "decision"}
-    makers = {f"features/{path.stem}" for path in folder.glob("*.py")} - {f"features/{name}" for name in others}
-    assert makers <= set(feature_table_module.SOURCES)
-    assert len(feature_version()) == 16
+    """What Python itself loads of ours to read each kind of image and to measure it, and nothing that only trains."""
+    code = """if True:
+        import sys
+        from focus_picker.features.measures import measure
+        from focus_picker.dataset import images, tiff
+        print(*(module.__file__ for name, module in sys.modules.items() if name.startswith("focus_picker.")))"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {Path(file) for file in run.stdout.split() if not file.endswith("__init__.py")}
+    assert set(sources()) == loaded
+    assert {"tiff_metadata", "kernels", "asymmetry"} <= {file.stem for file in loaded}
+
+
+def test_an_edit_of_any_source_changes_the_version(monkeypatch):
+    read = Path.read_bytes
+    versions = {feature_version.__wrapped__()}
+    for edited in sources():
+        monkeypatch.setattr(Path, "read_bytes", lambda path, edited=edited: read(path) + b"#" * (path == edited))
+        versions.add(feature_version.__wrapped__())
+    assert len(versions) == len(sources()) + 1
 
 
 @pytest.mark.parametrize("damage", ["cut short", "not an archive", "empty", "other arrays", "pickled"])
