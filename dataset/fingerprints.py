@@ -1,17 +1,17 @@
 """What one image looks like, in a few kilobytes: enough to recognise a copy of it among tens of thousands."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
-from joblib import Parallel, delayed
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.images import read_image
-from focus_picker.dataset.progress import track
+from focus_picker.dataset.parallel import parallel_map
 
 THUMBNAIL_SIDE = 64
 N_FREQUENCIES = 16
@@ -27,9 +27,8 @@ RESIZED_RATIO = 1.1
 BLANK_CONTRAST = 1.0
 """Standard deviation in grey levels (0-255) below which an image shows nothing by which to recognise it."""
 
-
-WORTH_PROCESSES = 2000
-"""Images (2 ms each) from which on the two seconds that worker processes take to start are earned back."""
+PROCESSES_FROM = 2000
+"""Images (1 ms each) from which on the two seconds that worker processes take to start are earned back."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,6 @@ class Fingerprint:
     descriptor
         ``float16`` (255,), low spatial frequencies (DCT) of the normalised thumbnail, of unit length. It ignores
         brightness and contrast, and hardly changes on re-encoding; a perceptual hash before it is cut to bits.
-    band
-        ``int8`` (64, 64), the detail of one to three thumbnail pixels: what tells two blurred cells apart.
     """
 
     image_path: str
@@ -64,7 +61,6 @@ class Fingerprint:
     contrast: float = 0.0
     digest: bytes = b""
     descriptor: np.ndarray | None = None
-    band: np.ndarray | None = None
 
     @property
     def is_blank(self) -> bool:
@@ -79,31 +75,21 @@ def fingerprint_image(dataset: Path, image_path: str) -> Fingerprint:
     except InputError as error:
         return Fingerprint(image_path, error=str(error))
     grey = grey_of(image)
-    normalised = _normalise(_resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE)))
     return Fingerprint(
         image_path,
         shape=(image.shape[0], image.shape[1]),
         depth=8 * image.dtype.itemsize,
         contrast=float(grey.std()),
         digest=_digest(image),
-        descriptor=_describe(normalised),
-        band=_quantise(_normalise(_band_pass(normalised, 1.0))),
+        descriptor=_describe(_resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))),
     )
 
 
-def fingerprint_images(
-    dataset: Path, image_paths: Sequence[str], *, jobs: int = -1, progress: bool = True
-) -> list[Fingerprint]:
+def fingerprint_images(dataset: Path, image_paths: Sequence[str], *, jobs: int = -1) -> list[Fingerprint]:
     """Fingerprint many images, in order, by ``jobs`` workers (-1: one a core)."""
-    prefer = "processes" if len(image_paths) >= WORTH_PROCESSES else "threads"
-    work = Parallel(n_jobs=jobs, prefer=prefer, return_as="generator", batch_size=16)
-    results = work(delayed(fingerprint_image)(dataset, path) for path in image_paths)
-    return list(watch(results, "Reading images", len(image_paths), progress))
-
-
-def watch(items: Iterable, description: str, total: int, progress: bool) -> Iterator:
-    """Pass ``items`` on, with a progress bar if it is wanted."""
-    return track(items, description, total=total) if progress else iter(items)
+    work = partial(fingerprint_image, dataset)
+    prints = parallel_map(work, image_paths, "reading images", jobs=jobs, batch=64, processes_from=PROCESSES_FROM)
+    return list(prints)
 
 
 def grey_of(image: np.ndarray) -> np.ndarray:
@@ -147,28 +133,15 @@ def _scale(grey: np.ndarray, factor: float) -> np.ndarray:
     return _resize(grey, (max(1, round(grey.shape[1] * factor)), max(1, round(grey.shape[0] * factor))))
 
 
-def _normalise(grey: np.ndarray) -> np.ndarray:
-    centred = grey - grey.mean()
-    return centred / max(float(centred.std()), 1e-6)
-
-
 def _band_pass(grey: np.ndarray, sigma: float) -> np.ndarray:
     """Difference of Gaussians of ``sigma`` and three times that."""
     return cv2.GaussianBlur(grey, (0, 0), sigma) - cv2.GaussianBlur(grey, (0, 0), 3 * sigma)
 
 
-def _describe(normalised: np.ndarray) -> np.ndarray:
-    """Return the lowest DCT coefficients but the mean, from low to high frequency, of unit length."""
-    coefficients = cv2.dct(normalised)[:N_FREQUENCIES, :N_FREQUENCIES]
-    rows, columns = np.mgrid[:N_FREQUENCIES, :N_FREQUENCIES]
-    order = np.argsort(np.hypot(rows, columns).ravel(), kind="stable")[1:]
-    vector = coefficients.ravel()[order]
+def _describe(thumbnail: np.ndarray) -> np.ndarray:
+    """Return the lowest DCT coefficients but the first, which is the mean, of unit length."""
+    vector = cv2.dct(thumbnail)[:N_FREQUENCIES, :N_FREQUENCIES].ravel()[1:]
     return (vector / max(float(np.linalg.norm(vector)), 1e-6)).astype(np.float16)
-
-
-def _quantise(band: np.ndarray) -> np.ndarray:
-    """Store a normalised band in bytes, 25 levels to a standard deviation."""
-    return np.clip(np.round(25 * band), -127, 127).astype(np.int8)
 
 
 def _middle(grey: np.ndarray, height: int, width: int, margin: int) -> np.ndarray:

@@ -88,7 +88,7 @@ class Inspection:
         return all(problem.severity != "error" for problem in self.problems)
 
 
-def inspect_dataset(dataset: str | Path, *, jobs: int = -1, progress: bool = True) -> Inspection:
+def inspect_dataset(dataset: str | Path, *, jobs: int = -1) -> Inspection:
     """Read every image of a data set and report counts, sizes, scores and problems.
 
     Parameters
@@ -97,8 +97,6 @@ def inspect_dataset(dataset: str | Path, *, jobs: int = -1, progress: bool = Tru
         Folder with ``cell_stacks/`` and ``focus_labels.csv``.
     jobs
         Workers that read images; -1 takes all cores.
-    progress
-        Whether to show progress bars (only ever on a terminal).
 
     Raises
     ------
@@ -112,8 +110,8 @@ def inspect_dataset(dataset: str | Path, *, jobs: int = -1, progress: bool = Tru
         labels, faults = check_labels(dataset)
     except InputError as error:
         return Inspection(dataset, problems=(Problem("error", str(error)), *_unlisted(dataset, set())))
-    prints = fingerprint_images(dataset, labels["image_path"].tolist(), jobs=jobs, progress=progress)
-    leaks = compare_fingerprints(dataset, prints, labels["field"].tolist(), jobs=jobs, progress=progress)
+    prints = fingerprint_images(dataset, labels["image_path"].tolist(), jobs=jobs)
+    leaks = compare_fingerprints(dataset, prints, labels["field"].tolist(), jobs=jobs)
     readable = np.array([not print_.error for print_ in prints], dtype=bool)
     parts, split_problems = _try_split(labels[readable], leaks)
     problems = [

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from focus_picker.dataset import leaks
-from focus_picker.dataset.fingerprints import aligned_similarity, fingerprint_image, grey_of
+from focus_picker.dataset.fingerprints import Fingerprint, aligned_similarity, fingerprint_image, grey_of
 from focus_picker.dataset.images import read_image
 from focus_picker.dataset.leaks import find_leaks, linked_fields
+from focus_picker.dataset.splits import join_linked
 from tests.made_cells import made_cell, photographed, save_image
 
 CROPS = Path(__file__).parents[1] / ".." / "shared" / "data" / "wbc_crops"
@@ -38,7 +39,7 @@ def write_images(root, images, suffix=".png"):
 
 
 def scan(root, labels):
-    return find_leaks(root, labels, jobs=1, progress=False)
+    return find_leaks(root, labels, jobs=1)
 
 
 def pairs(found):
@@ -110,7 +111,7 @@ def test_many_identical_images_give_one_pair_less_than_images(tmp_path):
     labels["field"] = list("aaabbbccc")
     found = scan(tmp_path, labels)
     assert len(found) == 8
-    assert linked_fields(found) >= {("a", "b"), ("b", "c")}
+    assert set(join_linked("abc", linked_fields(found)).values()) == {"a"}
     assert (found["field_a"] != found["field_b"]).all()
     assert set(found["image_a"]) | set(found["image_b"]) == set(labels["image_path"])
 
@@ -148,26 +149,30 @@ def fingerprint_of(root, image):
     return fingerprint_image(root, "one.png")
 
 
-def test_hash_bands_find_what_comparing_all_pairs_finds(tmp_path, monkeypatch):
+def test_tiles_change_nothing(tmp_path, monkeypatch):
     originals = [photographed(made_cell(seed), 2, seed) for seed in range(60)]
     copies = [COPIES["cropped by 3"](image)[0] for image in originals[:12]]
     labels = write_images(tmp_path, originals + copies)
     expected = scan(tmp_path, labels)
     assert len(expected) == 12
-    monkeypatch.setattr(leaks, "ONE_BUCKET", 1)
+    monkeypatch.setattr(leaks, "TILE", 7)
     assert scan(tmp_path, labels).equals(expected)
 
 
-def test_hash_bands_compare_a_small_share_of_all_pairs():
+def test_copies_are_found_among_thousands():
+    """All pairs of 12,000 images, of which the last 20 are copies of the first."""
     rng = np.random.default_rng(0)
-    scales = 1 / np.arange(1, 256)  # low frequencies dominate, as in pictures of cells
-    descriptors = (rng.normal(0, 1, (8000, 255)) * scales).astype(np.float32)
-    sizes = np.array([len(bucket) for bucket in leaks._buckets(descriptors, np.arange(8000))])
-    assert (sizes * (sizes - 1)).sum() < 0.01 * 8000 * 7999
+    descriptors = rng.standard_normal((12_000, 255), dtype=np.float32)
+    descriptors[-20:] = descriptors[:20] + 0.1 * rng.standard_normal((20, 255), dtype=np.float32)
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    prints = [Fingerprint(str(number), descriptor=row) for number, row in enumerate(descriptors)]
+    number = np.arange(len(prints))
+    found = leaks._look_alikes(prints, number, number)
+    assert sorted(found) == [(index, 11_980 + index) for index in range(20)]
 
 
 def test_flood_of_copies_stays_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(leaks, "MAX_CANDIDATES", 50)
+    monkeypatch.setattr(leaks, "MAX_PAIRS", 50)
     image = made_cell(0)
     labels = write_images(tmp_path, [photographed(image, 1, seed) for seed in range(25)])  # 300 pairs
     found = scan(tmp_path, labels)
