@@ -189,21 +189,21 @@ def score(
     from focus_picker.dataset.files import atomic_path
     from focus_picker.models import DEFAULT_MODEL
     from focus_picker.stack_inference.loading import load_model
-    from focus_picker.stack_inference.single_image import find_images, score_files, score_table
+    from focus_picker.stack_inference.single_image import find_images, score_files, write_scores
 
     rows = list(score_files(find_images(paths), load_model(model or DEFAULT_MODEL)))
     for row in rows:
         if row.problem:
             print(row.problem, file=sys.stderr)
     if output is not None:
-        with atomic_path(output) as temporary:
-            score_table(rows).to_csv(temporary, index=False)
+        with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            write_scores(rows, file)
         print(f"{output}: {len(rows)} images", file=sys.stderr)
     if as_json:
         for row in rows:
             print(json.dumps(row.as_row()))
     elif output is None:
-        print(score_table(rows).to_csv(index=False, float_format="%.4f"), end="")
+        write_scores(rows, sys.stdout, digits=4)
 
 
 @app.command(

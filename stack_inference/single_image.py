@@ -1,18 +1,16 @@
 """Scores of single images: files in, one row each out, one bad file never stops the others."""
 
+import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TextIO
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.images import IMAGE_SUFFIXES, read_image
 from focus_picker.dataset.progress import track
 from focus_picker.dataset.stacks import natural_key
 from focus_picker.models.contract import Judgement, Model
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 BATCH = 64  # images held in memory at a time
 
@@ -111,8 +109,12 @@ def unreadable(name: str, error: InputError) -> ImageScore:
     return ImageScore(name, None, None, None, "unreadable", str(error))
 
 
-def score_table(rows: Sequence[ImageScore]) -> "pd.DataFrame":
-    """Rows as a table with the columns of ``predictions.csv``."""
-    import pandas as pd
-
-    return pd.DataFrame([row.as_row() for row in rows], columns=list(SCORE_COLUMNS))
+def write_scores(rows: Sequence[ImageScore], file: TextIO, digits: int | None = None) -> None:
+    """Write rows as CSV with the columns of ``predictions.csv``, floats in full or with ``digits`` decimals."""
+    writer = csv.DictWriter(file, SCORE_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        cells = row.as_row()
+        if digits is not None:
+            cells = {key: f"{cell:.{digits}f}" if isinstance(cell, float) else cell for key, cell in cells.items()}
+        writer.writerow(cells)
