@@ -3,17 +3,18 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+CHECKOUT = (sys.executable, "cli.py")
 
 
 @contextmanager
-def served(*arguments: str, **environment: str) -> Iterator[str]:
-    """Run ``cli.py serve`` on a free port and yield its address; ``environment`` adds variables."""
-    command = [sys.executable, "cli.py", "serve", "--port", "0", *arguments]
+def served(*arguments: str, program: Sequence[str] = CHECKOUT, **environment: str) -> Iterator[str]:
+    """Run the command ``serve`` on a free port and yield its address; ``environment`` adds variables."""
+    command = [*program, "serve", "--port", "0", *arguments]
     process = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
