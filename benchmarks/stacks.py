@@ -36,8 +36,9 @@ from benchmarks.crafted_stacks import CRAFTED, STRANGE, sobel_energy, stack_of  
 from focus_picker.dataset.errors import InputError  # noqa: E402
 from focus_picker.dataset.files import write_text  # noqa: E402
 from focus_picker.dataset.labels import read_truth  # noqa: E402
-from focus_picker.dataset.stacks import Stack, find_stacks, read_slices  # noqa: E402
+from focus_picker.dataset.stacks import Stack, find_stacks  # noqa: E402
 from focus_picker.models.contract import Model as Trained  # noqa: E402
+from focus_picker.models.intervals import SIGMA_OF_90  # noqa: E402
 from focus_picker.models.stack_calibration import UNCALIBRATED, StackCalibration  # noqa: E402
 from focus_picker.stack_inference.curves import CURVES, CurveFit  # noqa: E402
 from focus_picker.stack_inference.decide import METHODS, NEEDS_SCORES  # noqa: E402
@@ -152,7 +153,7 @@ def true_planes(folder: Path) -> dict[str, float]:
 
 def peer_curves(name: str, stacks: Sequence[Stack]) -> list[np.ndarray]:
     """Curve of a peer's measure for each stack."""
-    return [np.array([PEERS[name](image) for image in read_slices(stack)]) for stack in stacks]
+    return [np.array([PEERS[name](plane.read()) for plane in stack.slices]) for stack in stacks]
 
 
 def truth_rows(data: Simulated) -> list[Row]:
@@ -198,7 +199,7 @@ def error_row(
         "within 1": np.mean(np.abs(away) <= 1),
     }
     if standard_error is not None:
-        half = 1.645 * standard_error[known]
+        half = SIGMA_OF_90 * standard_error[known]
         row |= {
             "coverage": np.mean(np.abs(away) <= half),
             "coverage about bias": np.mean(np.abs(about) <= half),
@@ -334,7 +335,7 @@ def crafted_rows(folders: Sequence[Path], count: int, model: Model | None) -> li
     given = {"model": model.model} if model else {}
     statuses: dict[str, Counter[str]] = {kind: Counter() for kind in CRAFTED}
     for number, stack in enumerate(in_turn(folders, count)):
-        images = list(read_slices(stack))
+        images = [plane.read() for plane in stack.slices]
         for kind, (craft, _) in CRAFTED.items():
             made = stack_of(craft(images, np.random.default_rng(number)))
             statuses[kind][pick_focus(made, **given).status] += 1  # type: ignore[arg-type]
@@ -366,7 +367,7 @@ def strange_rows(folders: Sequence[Path], count: int, model: Model) -> list[Row]
         both, alone, picks = [], [], []
         for stack in stacks:
             goal = truth[stack.path.parents[1], stack.name]
-            scores = score_stack(stack_of([change(image) for image in read_slices(stack)]), model=model.model)
+            scores = score_stack(stack_of([change(plane.read()) for plane in stack.slices]), model=model.model)
             picks.append(pick_from_scores(scores, calibration=model.calibration))
             both.append(abs(picks[-1].best_position - goal))
             alone.append(abs(pick_from_scores(replace(scores, signed=False)).best_position - goal))
@@ -491,7 +492,7 @@ def run_all(options: argparse.Namespace) -> dict[str, list[Row]]:
         SIMULATION: simulation,
         HALVES: real_rows(options),
         "Real smear stack with planes missing": smear_rows(smear, model) if smear.exists() else [],
-        "Time": time_rows(list(read_slices(find_stacks(folders["dry50"])[0]))[:10], model),
+        "Time": time_rows([plane.read() for plane in find_stacks(folders["dry50"])[0].slices[:10]], model),
     }
     say("images outside the model's competence")
     used = list(folders.values())

@@ -138,14 +138,6 @@ def memory_stack(name: str, files: Sequence[MemoryFile]) -> Stack:
     return Stack(name, MemoryFile(name, b""), _ordered_slices(files))
 
 
-def read_slices(stack: Stack) -> Iterator[np.ndarray]:
-    """Yield the pixels of each slice in order, one at a time; the first that cannot be read raises InputError."""
-    for image in read_each(stack.slices):
-        if isinstance(image, InputError):
-            raise image
-        yield image
-
-
 def read_each(slices: Sequence[Slice]) -> Iterator[np.ndarray | InputError]:
     """Yield the pixels of each slice, or why it cannot be read; neighbours in one TIFF file open it once."""
     for paged, group in groupby(slices, key=lambda plane: None if plane.page is None else plane.path):

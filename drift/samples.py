@@ -3,15 +3,14 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
-from joblib import Parallel, delayed
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.labels import field_of
-from focus_picker.dataset.progress import track
+from focus_picker.dataset.parallel import parallel_map
 from focus_picker.dataset.stacks import STACKS_FOLDER, TIFF_SUFFIXES, Slice, find_stacks
 from focus_picker.drift.profile import FEWEST_GROUPS, FEWEST_IMAGES
 from focus_picker.drift.quantities import quantities_of
@@ -22,7 +21,7 @@ from focus_picker.stack_inference.loading import load_model
 from focus_picker.stack_inference.single_image import find_images
 
 BATCH = 32
-PARALLEL_FROM = 1000  # images; below that, starting processes takes longer than measuring
+PROCESSES_FROM = 1000  # images; below that, starting processes takes longer than measuring
 
 
 @dataclass(frozen=True)
@@ -163,22 +162,8 @@ GROUPINGS: dict[str, Callable[[Sequence[Slice]], list[str]]] = {
 
 def _measure_all(planes: Sequence[Slice], model: Model, jobs: int) -> Iterator[dict[str, float] | str]:
     """Yield the quantities of each image in order, or why there are none."""
-    batches = [planes[start : start + BATCH] for start in range(0, len(planes), BATCH)]
-    workers = jobs if len(planes) >= PARALLEL_FROM else 1
-    results = Parallel(n_jobs=workers, return_as="generator")(
-        delayed(_measure_batch)(batch, model) for batch in batches
-    )
-    for batch in track(results, "measuring images", total=len(batches)):
-        yield from batch
-
-
-def _measure_batch(planes: Sequence[Slice], model: Model) -> list[dict[str, float] | str]:
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # images are small and there is a process for each core
-    try:
-        return [_measure(plane, model) for plane in planes]
-    finally:
-        cv2.setNumThreads(threads)
+    work = partial(_measure, model=model)
+    return parallel_map(work, planes, "measuring images", jobs=jobs, batch=BATCH, processes_from=PROCESSES_FROM)
 
 
 def _measure(plane: Slice, model: Model) -> dict[str, float] | str:

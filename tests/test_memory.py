@@ -10,7 +10,7 @@ from PIL import Image
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.images import image_format, image_size, read_image
 from focus_picker.dataset.memory import MemoryFile
-from focus_picker.dataset.stacks import Stack, find_stacks, memory_stack, read_each, read_slices
+from focus_picker.dataset.stacks import Stack, find_stacks, memory_stack, read_each
 from focus_picker.dataset.tiff import TiffPlanes
 from tests.made_cells import made_cell
 
@@ -72,7 +72,7 @@ def test_slices_in_memory_are_a_stack_in_order():
     files = [MemoryFile(f"z{number}.png", encoded("PNG")) for number in (10, 2, 1)]
     stack = memory_stack("s", files)
     assert [part.file for part in stack.slices] == ["z1.png", "z2.png", "z10.png"]
-    assert len(list(read_slices(stack))) == 3
+    assert len(list(read_each(stack.slices))) == 3
 
 
 def test_a_tiff_stack_in_memory_is_that_on_disk(tmp_path):
@@ -81,7 +81,7 @@ def test_a_tiff_stack_in_memory_is_that_on_disk(tmp_path):
     path.write_bytes(content)
     in_memory, on_disk = memory_stack("z", [MemoryFile("z.tif", content)]), find_stacks(path)[0]
     assert [part.file for part in in_memory.slices] == [part.file for part in on_disk.slices]
-    for one, other in zip(read_slices(in_memory), read_slices(on_disk), strict=True):
+    for one, other in zip(read_each(in_memory.slices), read_each(on_disk.slices), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

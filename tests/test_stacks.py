@@ -7,7 +7,7 @@ from PIL import Image
 
 from focus_picker.dataset import images, stacks
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.stacks import Slice, find_stacks, natural_key, read_slices, slice_numbers
+from focus_picker.dataset.stacks import Slice, find_stacks, natural_key, read_each, slice_numbers
 from focus_picker.dataset.tiff import TiffPlanes
 from focus_picker.dataset.tiff_directories import count_pages
 
@@ -35,7 +35,7 @@ def test_slices_sort_by_number(tmp_path):
     make_folder(tmp_path / "s", ["10.png", "2.png", "0.png", "1.png"])
     (stack,) = find_stacks(tmp_path / "s")
     assert files(stack) == ["0.png", "1.png", "2.png", "10.png"]
-    assert [int(image[0, 0, 0]) for image in read_slices(stack)] == [12, 13, 11, 10]
+    assert [int(image[0, 0, 0]) for image in read_each(stack.slices)] == [12, 13, 11, 10]
     assert (stack.name, stack.path, stack.z_um) == ("s", tmp_path / "s", None)
 
 
@@ -182,7 +182,7 @@ def test_tiff_stack_is_read_in_z_order(tmp_path, kind):
     assert files(stack) == [f"{name}[{k}]" for k in range(5)]
     assert stack.z_um == (None if step_um is None else pytest.approx([k * step_um for k in range(5)]))
     offset = np.array([0, 50, 100]) if array.ndim == 4 else np.zeros(3)  # red, green, blue
-    for k, image in enumerate(read_slices(stack)):
+    for k, image in enumerate(read_each(stack.slices)):
         assert image.shape == (12, 16, 3)
         assert image.dtype == np.uint8
         assert (image == 10 + k + offset).all()
@@ -194,7 +194,7 @@ def test_pages_of_different_size_are_one_stack(tmp_path):
         for k in range(4):
             writer.write(plane(k, 12 + k), metadata=None)
     (stack,) = find_stacks(tmp_path / "a.tif")
-    assert [image.shape[0] for image in read_slices(stack)] == [12, 13, 14, 15]
+    assert [image.shape[0] for image in read_each(stack.slices)] == [12, 13, 14, 15]
 
 
 def test_thumbnails_are_no_slices(tmp_path):
@@ -203,14 +203,14 @@ def test_thumbnails_are_no_slices(tmp_path):
             writer.write(plane(k), metadata=None)
             writer.write(plane(k)[::4, ::4], metadata=None, subfiletype=1)
     (stack,) = find_stacks(tmp_path / "a.tif")
-    assert [image[0, 0, 0] for image in read_slices(stack)] == [0, 1, 2]
+    assert [image[0, 0, 0] for image in read_each(stack.slices)] == [0, 1, 2]
 
 
 def test_sixteen_bit_stack_keeps_its_declared_scale_in_every_slice(tmp_path):
     values = np.stack([np.full((8, 9), 1000 * k, np.uint16) for k in range(1, 5)])
     tifffile.imwrite(tmp_path / "a.ome.tif", values, metadata={"axes": "ZYX", "SignificantBits": 12})
     (stack,) = find_stacks(tmp_path / "a.ome.tif")
-    levels = [int(image[0, 0, 0]) for image in read_slices(stack)]
+    levels = [int(image[0, 0, 0]) for image in read_each(stack.slices)]
     assert levels == [round(1000 * k * 65535 / 4095) for k in range(1, 5)]
 
 
@@ -239,7 +239,7 @@ def test_truncated_stack_is_never_a_shorter_one(tmp_path, kind, share, capfd):
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(InputError, match=r"a\.tif is truncated"):
-        assert [image.shape for image in read_slices(find_stacks(path)[0])] == []
+        assert [image.shape for image in read_each(find_stacks(path)[0].slices)] == []
     assert capfd.readouterr() == ("", "")
 
 
