@@ -273,7 +273,7 @@ def pick_focus(
     from focus_picker.stack_inference.batch import pick_many, write_picks
     from focus_picker.stack_inference.decide import uses_scores
     from focus_picker.stack_inference.loading import load_model
-    from focus_picker.stack_inference.plot import picked_sheet, plot_picks
+    from focus_picker.stack_inference.plot import THUMBNAIL_PX, picked_sheet, plot_picks
 
     found = [stack for path in stacks for stack in find_stacks(path)]
     # A named curve fit without a model means the sharpness curve; only what uses scores takes the shipped model.
@@ -286,6 +286,7 @@ def pick_focus(
         method=method,
         model=load_model(model) if model else None,
         z_step_um=z_step_um,
+        thumbnail_px=THUMBNAIL_PX if plot or sheet else 0,
         jobs=jobs,
     ):
         print(pick.as_json() if as_json else pick.as_sentence(), flush=True)
@@ -293,9 +294,9 @@ def pick_focus(
     if output is not None:
         write_picks(picks, output)
     if plot is not None:
-        plot_picks(picks, found, plot)
+        plot_picks(picks, plot)
     if sheet is not None:
-        picked_sheet(picks, found, sheet)
+        picked_sheet(picks, sheet)
 
 
 @app.command(epilog="Example: `cli.py compare results/runs/baseline results/runs/cnn --output results`")

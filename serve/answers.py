@@ -166,7 +166,7 @@ class PickAnswer(BaseModel):
             SliceAnswer(**_finite(vars(part)), thumbnail=thumbnail)
             for part, thumbnail in zip(pick.slices, picked.thumbnails, strict=True)
         ]
-        fit = picked.fit and FitAnswer(position=_rounded(picked.fit[0]), sharpness=_rounded(picked.fit[1]))
+        fit = pick.fitted and FitAnswer(position=_rounded(pick.fitted[0]), sharpness=_rounded(pick.fitted[1]))
         return cls(**pick.as_row(), slices=slices, fit=fit or None)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,13 +17,10 @@ from focus_picker.dataset.stacks import Stack
 from focus_picker.drift.quantities import quantities_of
 from focus_picker.models.contract import Model
 from focus_picker.stack_inference.decide import uses_scores
-from focus_picker.stack_inference.fitted import fitted_sharpness
 from focus_picker.stack_inference.loading import find_model, load_model
 from focus_picker.stack_inference.moves import Move, move_from_judged
 from focus_picker.stack_inference.pick import Pick, pick_focus
-from focus_picker.stack_inference.scoring import positions
 from focus_picker.stack_inference.single_image import ImageScore, row_of, unreadable
-from focus_picker.stack_inference.thumbnails import thumbnails
 
 THUMBNAIL_QUALITY = 85
 WARM_UP_PX = 64
@@ -44,10 +40,9 @@ class Scored:
 
 @dataclass(frozen=True)
 class Picked:
-    """One stack: its pick, the fitted curve as places and values or None, thumbnails as data URLs or None."""
+    """One stack: its pick, and thumbnails as data URLs or None."""
 
     pick: Pick
-    fit: tuple[np.ndarray, np.ndarray] | None
     thumbnails: list[str | None]
 
 
@@ -119,12 +114,10 @@ class Engine:
                 method=method,
                 model=model if signed else None,
                 z_step_um=z_step_um,
+                thumbnail_px=thumbnail_px,
             )
-        pictures: list[Any] = [None] * pick.n_slices
-        if thumbnail_px:
-            pictures = thumbnails(stack, range(pick.n_slices), thumbnail_px)
-        fit = fitted_sharpness(pick, positions(stack)[0])
-        return Picked(pick, fit, [None if picture is None else as_data_url(picture) for picture in pictures])
+        pictures = pick.thumbnails or (None,) * pick.n_slices
+        return Picked(pick, [None if picture is None else as_data_url(picture) for picture in pictures])
 
 
 def as_data_url(picture: np.ndarray) -> str:

@@ -3,7 +3,6 @@
 import csv
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from focus_picker.dataset.progress import track
 from focus_picker.dataset.stacks import Stack
 from focus_picker.models.contract import Model
 from focus_picker.stack_inference import status
-from focus_picker.stack_inference.pick import Pick, choose_method, pick_focus
+from focus_picker.stack_inference.pick import COLUMNS, Pick, choose_method, pick_focus
 from focus_picker.stack_inference.scoring import check_measure
 
 
@@ -26,6 +25,7 @@ def pick_many(
     method: str | None = None,
     model: Model | None = None,
     z_step_um: float | None = None,
+    thumbnail_px: int = 0,
     jobs: int = 1,
     progress: bool = True,
 ) -> Iterator[Pick]:
@@ -36,7 +36,7 @@ def pick_many(
 
     Parameters
     ----------
-    stacks, measure, method, model, z_step_um
+    stacks, measure, method, model, z_step_um, thumbnail_px
         As in ``pick_focus``.
     jobs
         Number of processes, -1 for all cores; 1 stays in this process. The model is copied to each.
@@ -51,6 +51,7 @@ def pick_many(
     check_measure(measure)
     method = choose_method(method, signed=model is not None)
     options: dict[str, Any] = {"measure": measure, "method": method, "model": model, "z_step_um": z_step_um}
+    options |= {"thumbnail_px": thumbnail_px}
     return _run(stacks, options, min(jobs, len(stacks)) or 1, progress)
 
 
@@ -75,8 +76,7 @@ def _pick_or_say_why(stack: Stack, options: dict) -> Pick:
 
 def write_picks(picks: Iterable[Pick], output: str | Path) -> None:
     """Write ``picks.csv``, one row a stack, as the picks come; the file appears when all are done, or not at all."""
-    columns = [field.name for field in fields(Pick) if field.name != "slices"]
     with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(pick.as_row() for pick in picks)

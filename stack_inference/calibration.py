@@ -11,7 +11,7 @@ from focus_picker.dataset.stacks import find_stacks
 from focus_picker.models.contract import Model
 from focus_picker.models.intervals import SIGMA_OF_90, conformal_quantile
 from focus_picker.models.stack_calibration import EvidenceError, StackCalibration
-from focus_picker.stack_inference.evidence import Evidence, gather, signed_posterior
+from focus_picker.stack_inference.evidence import Evidence, fit_sharpness, gather, signed_posterior
 from focus_picker.stack_inference.scoring import StackScores, score_stack
 from focus_picker.stack_inference.signed import spacing_of
 
@@ -42,15 +42,19 @@ def calibrate(stacks: Sequence[StackScores], best_plane: Sequence[float]) -> Sta
     usable = [
         (scores, truth, evidence)
         for scores, truth in zip(stacks, best_plane, strict=True)
-        if np.isfinite(truth) and scores.distribution is not None and (evidence := gather(scores)).complete
+        if np.isfinite(truth)
+        and scores.distribution is not None
+        and (evidence := gather(scores, fit_sharpness(scores))).complete
     ]
     if len(usable) < FEWEST_STACKS:
         raise InputError(
             f"{len(usable)} of {len(stacks)} stacks show a sharpness peak and a zero of the scores, "
             f"expected at least {FEWEST_STACKS}: calibrate on more stacks with labels, unseen in training"
         )
-    temperature = _best_temperature([(scores, truth) for scores, truth, _ in usable])
-    found = [(gather(scores, temperature), truth, spacing_of(scores.z)) for scores, truth, _ in usable]
+    temperature = _best_temperature(usable)
+    found = [
+        (gather(scores, before.sharpness, temperature), truth, spacing_of(scores.z)) for scores, truth, before in usable
+    ]
     found = [row for row in found if row[0].complete]
     return _measured(found, temperature)
 
@@ -206,11 +210,13 @@ def _clipped(deviation: np.ndarray) -> np.ndarray:
     return np.clip(deviation, *np.quantile(deviation, [0.05, 0.95]))
 
 
-def _best_temperature(stacks: list[tuple[StackScores, float]]) -> float:
+def _best_temperature(stacks: list[tuple[StackScores, float, Evidence]]) -> float:
     """Temperature at which the truths are most probable; the scores' own offset is taken off first."""
     likelihood = []
     for temperature in TEMPERATURES:
-        posteriors = [(signed_posterior(scores, temperature), truth) for scores, truth in stacks]
+        posteriors = [
+            (signed_posterior(scores, before.crossing, temperature), truth) for scores, truth, before in stacks
+        ]
         known = [(posterior, truth) for posterior, truth in posteriors if posterior.fit]
         offset = float(np.median([posterior.fit.position - truth for posterior, truth in known])) if known else 0.0
         likelihood.append(

@@ -15,7 +15,7 @@ from focus_picker.stack_inference import status
 from focus_picker.stack_inference.calibration import combine
 from focus_picker.stack_inference.curve_fit import CurveFit, peak_index
 from focus_picker.stack_inference.curves import CURVES
-from focus_picker.stack_inference.evidence import SHARPNESS_FIT, Evidence, gather, signed_posterior
+from focus_picker.stack_inference.evidence import SHARPNESS_FIT, Evidence, fit_sharpness, gather, signed_posterior
 from focus_picker.stack_inference.scoring import StackScores
 from focus_picker.stack_inference.signed import ONE_SIGN, spacing_of, zero_crossing
 
@@ -48,11 +48,15 @@ MOST_UNSURE = 0.5
 
 @dataclass(frozen=True)
 class Finding:
-    """A position in the units of z, the status, and advice; the position is NaN where nothing can be said."""
+    """A position in the units of z, the status, and advice; the position is NaN where nothing can be said.
+
+    ``sharpness`` is the fit of the sharpness behind it, for pictures; None where scores alone decided.
+    """
 
     fit: CurveFit
     state: str
     advice: str = ""
+    sharpness: CurveFit | None = None
 
 
 Method = Callable[[StackScores, StackCalibration, float | None], Finding]
@@ -69,17 +73,22 @@ def by_curve(name: str, scores: StackScores, calibration: StackCalibration, z_st
     lies between the two, and the straight line between their scores gives the position.
     """
     del calibration
+    return _by_fit(CURVES[name](scores.z, scores.focus), name, scores, z_step_um)
+
+
+def _by_fit(fit: CurveFit, name: str, scores: StackScores, z_step_um: float | None) -> Finding:
+    """Decide by a fit of ``scores.focus``; see ``by_curve``."""
     side = status.edge_side(scores.focus)
     crossing = status.end_crossing(scores.z, scores.score, side)
     if np.isfinite(scores.focus).sum() == 1 or (side and np.isnan(crossing)):
         return at_edge(scores, side, z_step_um)
-    fit = CurveFit(crossing) if side else CURVES[name](scores.z, scores.focus)
+    fit = CurveFit(crossing) if side else fit
     if not fit:
         return Finding(best_slice(scores), status.OK, f"took the best slice itself, because {fit.reason}")
     rivals = () if scores.signed else status.rival_peaks(scores.sharpness)
     state, advice = (status.AMBIGUOUS, rival_advice(scores, rivals)) if rivals else (status.OK, "")
     factor = 1.0 if scores.signed else ERROR_FACTORS[name]
-    return Finding(with_error(fit, scores, factor), state, advice)
+    return Finding(with_error(fit, scores, factor), state, advice, None if scores.signed else fit)
 
 
 def by_scores(name: str, scores: StackScores, calibration: StackCalibration, z_step_um: float | None) -> Finding:
@@ -90,13 +99,26 @@ def by_scores(name: str, scores: StackScores, calibration: StackCalibration, z_s
     no zero, the position is the slice with the score nearest to it, and the advice gives the reason.
     """
     line = zero_crossing(scores.z, scores.score)
-    fit = line if name == "zero_crossing" else signed_posterior(scores, calibration.temperature).fit
+    fit = line if name == "zero_crossing" else signed_posterior(scores, line, calibration.temperature).fit
+    factor = COMMON_ERROR if name == "zero_crossing" else 1.0
+    return _by_zero(fit, line, factor, scores, calibration, z_step_um)
+
+
+def _by_zero(
+    fit: CurveFit,
+    line: CurveFit,
+    factor: float,
+    scores: StackScores,
+    calibration: StackCalibration,
+    z_step_um: float | None,
+) -> Finding:
+    """Decide by a fit of the scores' zero and their line; ``factor`` of its error without a calibration."""
     if fit.reason == ONE_SIGN or np.isfinite(scores.score).sum() < 2:
         return at_edge(scores, _side_of_zero(scores), z_step_um)
     if not fit:
         return Finding(best_slice(scores), status.OK, f"took the best slice itself, because {fit.reason}")
     if not line.curve or not calibration.stacks:
-        return Finding(with_error(fit, scores, COMMON_ERROR if name == "zero_crossing" else 1.0), status.OK)
+        return Finding(with_error(fit, scores, factor), status.OK)
     spacing, known = spacing_of(scores.z), calibration.signed
     side = np.sign(float(line.curve(np.array(line.position + spacing))))
     error = known.error * max(1.0, fit.standard_error / spacing / known.usual_error) * spacing
@@ -122,12 +144,12 @@ def fused(scores: StackScores, calibration: StackCalibration, z_step_um: float |
     inside; and at which of two rival peaks the position is, which stays ``ambiguous``, because a model that sees two
     cells side by side may mean either.
     """
+    sharpness = fit_sharpness(scores)
+    without_scores = replace(scores, signed=False, score=np.full_like(scores.score, np.nan))
+    alone = _by_fit(sharpness, SHARPNESS_FIT, without_scores, z_step_um)
     if not scores.signed:
-        return by_curve(SHARPNESS_FIT, scores, calibration, z_step_um)
-    alone = by_curve(
-        SHARPNESS_FIT, replace(scores, signed=False, score=np.full_like(scores.score, np.nan)), calibration, z_step_um
-    )
-    evidence = gather(scores, calibration.temperature)
+        return alone
+    evidence = gather(scores, sharpness, calibration.temperature)
     doubt = doubt_about_scores(evidence, scores, calibration)
     if scores.unsure > MOST_UNSURE:
         return replace(alone, advice="; ".join(filter(None, [alone.advice, "scores not used: the model is unsure"])))
@@ -137,7 +159,7 @@ def fused(scores: StackScores, calibration: StackCalibration, z_step_um: float |
         return replace(alone, advice="; ".join(filter(None, [alone.advice, f"scores not used: {doubt}"])))
     if alone.state == status.OK and evidence.complete:
         return _combined(alone, evidence, scores, calibration)
-    return _settled(alone, scores, calibration)
+    return _settled(alone, evidence, scores, calibration)
 
 
 def _combined(alone: Finding, evidence: Evidence, scores: StackScores, calibration: StackCalibration) -> Finding:
@@ -146,13 +168,13 @@ def _combined(alone: Finding, evidence: Evidence, scores: StackScores, calibrati
         place = status.plane_text(scores.z, evidence.signed.position)
         return contradicted(alone, scores, f"the scores place the focus at {place}")
     inside = float(np.clip(both.position, scores.z.min(), scores.z.max()))
-    fit = CurveFit(inside, both.standard_error, curve=evidence.sharpness.curve)
-    return Finding(with_error(fit, scores, 1.0), status.OK, alone.advice)
+    fit = CurveFit(inside, both.standard_error)
+    return Finding(with_error(fit, scores, 1.0), status.OK, alone.advice, evidence.sharpness)
 
 
-def _settled(alone: Finding, scores: StackScores, calibration: StackCalibration) -> Finding:
+def _settled(alone: Finding, evidence: Evidence, scores: StackScores, calibration: StackCalibration) -> Finding:
     """Let trusted scores decide where sharpness is at an edge or has rivals, if they mean one of these planes."""
-    by_model = by_scores("posterior", scores, calibration, None)
+    by_model = _by_zero(evidence.signed, evidence.crossing, 1.0, scores, calibration, None)
     if by_model.state != status.OK or not by_model.fit:
         return alone
     spacing, place = spacing_of(scores.z), by_model.fit.position

@@ -52,24 +52,31 @@ class Evidence:
         return bool(self.sharpness and self.signed and self.crossing)
 
 
-def gather(scores: StackScores, temperature: float = DEFAULT_TEMPERATURE) -> Evidence:
-    """Fit sharpness and scores of a stack, each for itself."""
+def fit_sharpness(scores: StackScores) -> CurveFit:
+    """Fit the sharpness of a stack by ``SHARPNESS_FIT``."""
+    return CURVES[SHARPNESS_FIT](scores.z, scores.sharpness)
+
+
+def gather(scores: StackScores, sharpness: CurveFit, temperature: float = DEFAULT_TEMPERATURE) -> Evidence:
+    """Fit the scores of a stack, and put them beside the fit of its sharpness."""
     spacing = spacing_of(scores.z)
     crossing = zero_crossing(scores.z, scores.score)
     slope = _slope(crossing, spacing)
     return Evidence(
-        sharpness=CURVES[SHARPNESS_FIT](scores.z, scores.sharpness),
-        signed=signed_posterior(scores, temperature).fit,
+        sharpness=sharpness,
+        signed=signed_posterior(scores, crossing, temperature).fit,
         crossing=crossing,
         rate=slope / _score_per_slice(scores, slope),
         scatter=_scatter(scores, crossing, slope, spacing),
     )
 
 
-def signed_posterior(scores: StackScores, temperature: float = DEFAULT_TEMPERATURE) -> PlanePosterior:
+def signed_posterior(
+    scores: StackScores, crossing: CurveFit, temperature: float = DEFAULT_TEMPERATURE
+) -> PlanePosterior:
     """Posterior of the best plane by the scores, in the direction of their line; a reason where there is none."""
     distributions = scores.distribution or normal_distribution(scores.score, scores.lower, scores.upper)
-    slope = _slope(zero_crossing(scores.z, scores.score), spacing_of(scores.z))
+    slope = _slope(crossing, spacing_of(scores.z))
     direction = 0 if np.isnan(slope) else int(np.sign(slope))
     step = _score_per_slice(scores, slope)
     return plane_posterior(scores.z, distributions, step, temperature=temperature, direction=direction)

@@ -6,7 +6,7 @@
 
 import json
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from focus_picker.stack_inference.curves import SHARPNESS_ONLY
 from focus_picker.stack_inference.decide import DEFAULT_METHOD, METHODS, NEEDS_SCORES, Finding
 from focus_picker.stack_inference.scoring import StackScores, score_stack
 
+SHOWN, SAMPLES = 1.3, 60  # slices of the fitted curve beyond best plane and peak, about what the fit has seen; points
+
 
 @dataclass(frozen=True)
 class SlicePick:
@@ -34,7 +36,7 @@ class SlicePick:
 
 @dataclass(frozen=True)
 class Pick:
-    """The best plane of one stack; its fields are the keys of ``pick-focus --json``, in this order.
+    """The best plane of one stack; its fields but for the last two are the keys of ``pick-focus --json``, in order.
 
     Parameters
     ----------
@@ -59,6 +61,11 @@ class Pick:
         Name in ``METHODS``.
     slices
         One entry a slice.
+    fitted
+        Fitted sharpness curve about the best plane for pictures: places in slices from 0, and its values there. None
+        where the pick is not ``ok`` or was not made by a fit of sharpness.
+    thumbnails
+        Small uint8 RGB pictures of the slices, None for one that cannot be read; empty unless they were asked for.
     """
 
     stack: str
@@ -72,6 +79,8 @@ class Pick:
     advice: str
     method: str
     slices: tuple[SlicePick, ...]
+    fitted: tuple[np.ndarray, np.ndarray] | None = field(default=None, compare=False, repr=False)
+    thumbnails: tuple[np.ndarray | None, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -80,12 +89,12 @@ class Pick:
         return self.best_position - half, self.best_position + half
 
     def as_row(self) -> dict[str, Any]:
-        """Return the row of ``picks.csv``: every field but the slices, None for what is not known."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self) if field.name != "slices"}
+        """Return the row of ``picks.csv``, None for what is not known."""
+        return {name: _plain(getattr(self, name)) for name in COLUMNS}
 
     def as_json(self) -> str:
         """Return one line of strict JSON; what is not known is null."""
-        slices = [{field.name: _plain(getattr(part, field.name)) for field in fields(part)} for part in self.slices]
+        slices = [{key: _plain(value) for key, value in vars(part).items()} for part in self.slices]
         return json.dumps({**self.as_row(), "slices": slices}, ensure_ascii=False, allow_nan=False)
 
     def as_sentence(self) -> str:
@@ -101,6 +110,10 @@ class Pick:
         return f"{self.stack}: {place}{state}{advice}"
 
 
+COLUMNS = tuple(part.name for part in fields(Pick) if part.name not in ("slices", "fitted", "thumbnails"))
+"""Of ``picks.csv``."""
+
+
 def pick_focus(
     stack: Stack,
     *,
@@ -108,6 +121,7 @@ def pick_focus(
     method: str | None = None,
     model: Model | None = None,
     z_step_um: float | None = None,
+    thumbnail_px: int = 0,
 ) -> Pick:
     """Find the best plane of a stack.
 
@@ -123,6 +137,8 @@ def pick_focus(
         Gives signed scores, weighed by its own stack calibration. Sharpness still tells ``flat``.
     z_step_um
         Distance of two slices, overriding what the file declares.
+    thumbnail_px
+        Longer side of the small pictures of the slices that the pick keeps; 0 for none.
 
     Raises
     ------
@@ -131,7 +147,7 @@ def pick_focus(
     """
     method = choose_method(method, signed=model is not None)
     _check_step(z_step_um)
-    scores = score_stack(stack, measure=measure, model=model)
+    scores = score_stack(stack, measure=measure, model=model, thumbnail_px=thumbnail_px)
     calibration = (model.side.stack_calibration if model else None) or UNCALIBRATED
     return pick_from_scores(scores, method=method, calibration=calibration, z_step_um=z_step_um)
 
@@ -196,14 +212,29 @@ def _with_position(scores: StackScores, method: str, found: Finding, z_step_um: 
         advice="; ".join(filter(None, [found.advice, _left_out(scores)])),
         method=method,
         slices=_slices(scores),
+        fitted=_fitted(scores, found, position),
+        thumbnails=scores.thumbnails,
     )
+
+
+def _fitted(scores: StackScores, found: Finding, position: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """Sample the fitted sharpness from a little before best plane and peak to a little behind: they may lie apart."""
+    if found.state != status.OK or found.sharpness is None or found.sharpness.curve is None:
+        return None
+    ends = sorted((position, index_at(scores.z, found.sharpness.position)[0]))
+    first, last = max(0.0, ends[0] - SHOWN), min(len(scores.z) - 1.0, ends[1] + SHOWN)
+    place = np.linspace(first, last, SAMPLES)
+    return place, found.sharpness.curve(np.interp(place, np.arange(len(scores.z)), scores.z))
 
 
 def _without_position(scores: StackScores, method: str, state: str, advice: str) -> Pick:
     if state != status.UNREADABLE:
         advice = "; ".join(filter(None, [advice, _left_out(scores)]))
     nan = math.nan
-    return Pick(scores.stack, len(scores.files), None, "", nan, nan, nan, state, advice, method, _slices(scores))
+    return Pick(
+        *(scores.stack, len(scores.files), None, "", nan, nan, nan, state, advice, method, _slices(scores)),
+        thumbnails=scores.thumbnails,
+    )
 
 
 def index_at(z: np.ndarray, position: float) -> tuple[float, float]:

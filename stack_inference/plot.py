@@ -17,12 +17,9 @@ import numpy as np
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import atomic_path
 from focus_picker.dataset.progress import track
-from focus_picker.dataset.stacks import Stack
 from focus_picker.stack_inference import status
-from focus_picker.stack_inference.fitted import fitted_sharpness
 from focus_picker.stack_inference.pick import Pick
-from focus_picker.stack_inference.scoring import positions
-from focus_picker.stack_inference.thumbnails import reduced, thumbnails
+from focus_picker.stack_inference.windows import reduced
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,23 +30,22 @@ STATUS_COLOURS = {status.OK: GREEN, status.FLAT: GREY, status.UNREADABLE: GREY} 
 
 WIDTH_INCH, DPI = 10.0, 100
 MOST_THUMBNAILS = 11  # more would be too small to judge, and would take the file over 300 KB
-THUMBNAIL_PX = 88
+SHOWN_PX = 88  # of a slice below the curve
 SHEET_COLUMNS, TILE_PX, LABEL_PX = 8, 120, 34
 SHEET_PICTURE_PX = (104, 88, 72, 56, 40)  # the first that keeps the sheet below MOST_SHEET_BYTES
 MOST_SHEET_BYTES = 300_000
+THUMBNAIL_PX = max(SHEET_PICTURE_PX)  # what a pick has to keep for these pictures
 FRAME_COLOURS = (GREEN, GREY, VERMILION, "#FFFFFF", "#000000")
 SHEET_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG"}
 
 
-def plot_pick(pick: Pick, stack: Stack, output: str | Path) -> None:
+def plot_pick(pick: Pick, output: str | Path) -> None:
     """Draw one pick to a PNG (or another format by its suffix) of less than 300 KB, whole or not at all.
 
     Parameters
     ----------
     pick
-        From ``pick_focus``, of this stack.
-    stack
-        Read again for the thumbnails; at most ``MOST_THUMBNAILS`` slices are, evenly spaced and the best among them.
+        From ``pick_focus``, with thumbnails of ``THUMBNAIL_PX`` if slices are to be shown.
     output
         File to write.
 
@@ -62,38 +58,37 @@ def plot_pick(pick: Pick, stack: Stack, output: str | Path) -> None:
     from matplotlib.figure import Figure
 
     signed = any(np.isfinite(part.score) for part in pick.slices)
-    shown = thumbnail_indices(pick)
+    shown = thumbnail_indices(pick) if pick.thumbnails else []
     heights = [2.7] + [1.5] * signed + [1.0] * bool(shown)
     figure = Figure(figsize=(WIDTH_INCH, 1.3 + sum(heights)), dpi=DPI, layout="constrained")
     _check_suffix(Path(output), FigureCanvasAgg(figure).get_supported_filetypes())
     grid = iter(figure.add_gridspec(len(heights), 1, height_ratios=heights))
     _title(figure, pick)
-    _draw_sharpness(figure.add_subplot(next(grid)), pick, fitted_sharpness(pick, positions(stack)[0]))
+    _draw_sharpness(figure.add_subplot(next(grid)), pick)
     if signed:
         _draw_scores(figure.add_subplot(next(grid)), pick)
     if shown:
         row = next(grid).subgridspec(1, len(shown))
-        _draw_thumbnails([figure.add_subplot(row[column]) for column in range(len(shown))], pick, stack, shown)
+        _draw_thumbnails([figure.add_subplot(row[column]) for column in range(len(shown))], pick, shown)
     with atomic_path(output) as temporary:
         figure.savefig(temporary)
 
 
-def plot_picks(picks: Sequence[Pick], stacks: Sequence[Stack], output: str | Path) -> list[Path]:
-    """Draw each pick beside its stack to the file that ``plot_paths`` chooses, and return these files."""
-    paths = plot_paths(stacks, output)
-    jobs = list(zip(picks, stacks, paths, strict=True))
-    for pick, stack, path in track(jobs, "drawing"):
-        plot_pick(pick, stack, path)
+def plot_picks(picks: Sequence[Pick], output: str | Path) -> list[Path]:
+    """Draw each pick to the file that ``plot_paths`` chooses, and return these files."""
+    paths = plot_paths([pick.stack for pick in picks], output)
+    for pick, path in track(list(zip(picks, paths, strict=True)), "drawing"):
+        plot_pick(pick, path)
     return paths
 
 
-def picked_sheet(picks: Sequence[Pick], stacks: Sequence[Stack], output: str | Path, max_stacks: int = 48) -> None:
+def picked_sheet(picks: Sequence[Pick], output: str | Path, max_stacks: int = 48) -> None:
     """Draw the picked slice of each stack with its name, position and status to one picture of less than 300 KB.
 
     Parameters
     ----------
-    picks, stacks
-        Picks, and the stacks they were made from in the same order. One slice of each stack shown is read.
+    picks
+        With thumbnails of ``THUMBNAIL_PX``; others get an empty frame.
     output
         File to write, whole or not at all.
     max_stacks
@@ -104,14 +99,15 @@ def picked_sheet(picks: Sequence[Pick], stacks: Sequence[Stack], output: str | P
     InputError
         If there is no stack, ``max_stacks`` is less than 1, or the suffix is none of ``SHEET_FORMATS``.
     """
-    pairs = list(zip(picks, stacks, strict=True))
-    if not pairs or max_stacks < 1:
-        raise InputError(f"a sheet of {min(len(pairs), max_stacks)} stacks shows nothing: give at least one stack")
-    shown = [pairs[index] for index in sheet_indices(picks, max_stacks)]
+    if not picks or max_stacks < 1:
+        raise InputError(f"a sheet of {min(len(picks), max_stacks)} stacks shows nothing: give at least one stack")
+    shown = [picks[index] for index in sheet_indices(picks, max_stacks)]
     _check_suffix(Path(output), SHEET_FORMATS)
-    slices = [_picked_slice(pick, stack) for pick, stack in shown]
+    slices = [
+        None if pick.best_index is None or not pick.thumbnails else pick.thumbnails[pick.best_index] for pick in shown
+    ]
     for size in SHEET_PICTURE_PX:
-        sheet = _draw_sheet([pick for pick, _ in shown], slices, size, len(picks))
+        sheet = _draw_sheet(shown, slices, size, len(picks))
         content = _encoded(sheet, SHEET_FORMATS[Path(output).suffix.lstrip(".").lower()])
         if len(content) < MOST_SHEET_BYTES:
             break
@@ -131,11 +127,11 @@ def sheet_indices(picks: Sequence[Pick], max_stacks: int) -> list[int]:
     return sorted(range(len(picks)), key=need)[:max_stacks]
 
 
-def plot_paths(stacks: Sequence[Stack], output: str | Path) -> list[Path]:
+def plot_paths(stacks: Sequence[str], output: str | Path) -> list[Path]:
     """Choose the file of each stack's picture.
 
-    One stack is drawn to ``output`` itself. With several, ``output`` without its suffix names a folder that gets one
-    ``<stack>.png`` each (a sheet of many stacks would be unreadable); stacks that share a name are numbered.
+    One stack, given by its name, is drawn to ``output`` itself. With several, ``output`` without its suffix names a
+    folder that gets one ``<stack>.png`` each (a sheet of many stacks would be unreadable); equal names are numbered.
     """
     output = Path(output)
     if len(stacks) == 1:
@@ -143,9 +139,9 @@ def plot_paths(stacks: Sequence[Stack], output: str | Path) -> list[Path]:
     seen: Counter[str] = Counter()
     paths = []
     for stack in stacks:
-        seen[stack.name] += 1
-        again = f"_{seen[stack.name]}" if seen[stack.name] > 1 else ""
-        paths.append(output.with_suffix("") / f"{stack.name}{again}{output.suffix or '.png'}")
+        seen[stack] += 1
+        again = f"_{seen[stack]}" if seen[stack] > 1 else ""
+        paths.append(output.with_suffix("") / f"{stack}{again}{output.suffix or '.png'}")
     return paths
 
 
@@ -184,12 +180,12 @@ def _colour(state: str) -> str:
     return STATUS_COLOURS.get(state, VERMILION)
 
 
-def _draw_sharpness(axes: "Axes", pick: Pick, fit: tuple[np.ndarray, np.ndarray] | None) -> None:
+def _draw_sharpness(axes: "Axes", pick: Pick) -> None:
     sharpness = np.array([part.sharpness for part in pick.slices])
     index, known = np.arange(len(sharpness)), np.isfinite(sharpness)
     axes.plot(index[known], sharpness[known], "o-", color=BLUE, linewidth=1, markersize=5, label="slices")
-    if fit:
-        axes.plot(*fit, color=ORANGE, linewidth=2.5, zorder=1, label=f"fit ({pick.method})")
+    if pick.fitted:
+        axes.plot(*pick.fitted, color=ORANGE, linewidth=2.5, zorder=1, label=f"fit ({pick.method})")
     if known.any() and sharpness[known].min() >= 0:
         axes.set_ylim(0, 1.1 * sharpness[known].max() or 1)  # so that a curve that hardly varies looks like one
     if not known.all():
@@ -225,28 +221,18 @@ def _mark_best(axes: "Axes", pick: Pick) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_thumbnails(row: Sequence["Axes"], pick: Pick, stack: Stack, shown: Sequence[int]) -> None:
-    for axes, index, picture in zip(row, shown, thumbnails(stack, shown, THUMBNAIL_PX), strict=True):
-        best = index == pick.best_index
+def _draw_thumbnails(row: Sequence["Axes"], pick: Pick, shown: Sequence[int]) -> None:
+    for axes, index in zip(row, shown, strict=True):
+        best, picture = index == pick.best_index, pick.thumbnails[index]
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.set_title(stack.slices[index].file, fontsize=7, fontweight="bold" if best else None)
+        axes.set_title(pick.slices[index].file, fontsize=7, fontweight="bold" if best else None)
         if picture is None:
             axes.text(0.5, 0.5, "not\nreadable", ha="center", va="center", fontsize=7, transform=axes.transAxes)
             axes.set_aspect("equal")
         else:
-            axes.imshow(picture, interpolation="nearest")
+            axes.imshow(reduced(picture, SHOWN_PX), interpolation="nearest")
         axes.spines[:].set(color=_colour(pick.status) if best else GREY, linewidth=4 if best else 0.5)
-
-
-def _picked_slice(pick: Pick, stack: Stack) -> np.ndarray | None:
-    """The best slice, None where there is none or its file is gone by now; reduced so that many fit into memory."""
-    if pick.best_index is None:
-        return None
-    try:
-        return reduced(stack.slices[pick.best_index].read(), max(SHEET_PICTURE_PX))
-    except InputError:
-        return None
 
 
 def _draw_sheet(picks: Sequence[Pick], slices: Sequence[np.ndarray | None], size: int, total: int) -> "Figure":

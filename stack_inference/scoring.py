@@ -16,6 +16,7 @@ from focus_picker import features
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.stacks import Slice, Stack, read_each, slice_numbers
 from focus_picker.models.contract import Judgement, Model, ScoreDistribution
+from focus_picker.stack_inference.windows import common_window, thumbnails
 
 DARK_SHARE = 0.25
 """A slice darker than this share of the stack's median brightness was not lit as the others were and is left out."""
@@ -51,6 +52,8 @@ class StackScores:
         Of the model, NaN without one.
     unsure
         Share of the scored slices that the model itself calls ``unsure``.
+    thumbnails
+        Small pictures of the slices where they were asked for, else empty.
     """
 
     stack: str
@@ -67,6 +70,7 @@ class StackScores:
     distribution: ScoreDistribution | None = None
     score_per_slice: float = np.nan
     unsure: float = 0.0
+    thumbnails: tuple[np.ndarray | None, ...] = ()
 
     @property
     def focus(self) -> np.ndarray:
@@ -74,7 +78,9 @@ class StackScores:
         return -(self.score**2) if self.signed else self.sharpness
 
 
-def score_stack(stack: Stack, *, measure: str = "tenengrad", model: Model | None = None) -> StackScores:
+def score_stack(
+    stack: Stack, *, measure: str = "tenengrad", model: Model | None = None, thumbnail_px: int = 0
+) -> StackScores:
     """Read a stack once and measure every slice.
 
     Slices that cannot be used stay in as gaps (NaN) with their reason: unreadable ones, ones much darker than the rest
@@ -84,6 +90,17 @@ def score_stack(stack: Stack, *, measure: str = "tenengrad", model: Model | None
     Sharpness is measured on the central window that all slices share, at native scale: a tracked cell's crops may grow
     with z, and neither their size nor a resampling may pass for focus. The model gets whole images, as in training.
 
+    Parameters
+    ----------
+    stack
+        From ``dataset.stacks``.
+    measure
+        Sharpness measure, a name in ``features.MEASURES``.
+    model
+        Gives signed scores; None for sharpness alone.
+    thumbnail_px
+        Longer side of the small pictures that are kept of the slices; 0 for none.
+
     Raises
     ------
     InputError
@@ -91,6 +108,7 @@ def score_stack(stack: Stack, *, measure: str = "tenengrad", model: Model | None
     """
     check_measure(measure)
     images, problems = _read(stack.slices)
+    pictures = thumbnails(images, thumbnail_px) if thumbnail_px else ()
     mean, spread = _brightness(images)
     _leave_out_odd(images, problems, mean, spread)
     sharpness = _sharpness(images, problems, measure)
@@ -111,6 +129,7 @@ def score_stack(stack: Stack, *, measure: str = "tenengrad", model: Model | None
         distribution=judged.distribution if (judged.status != "").any() else None,
         score_per_slice=model.side.score_per_slice if model else np.nan,
         unsure=_share_unsure(judged),
+        thumbnails=pictures,
     )
 
 
@@ -118,20 +137,6 @@ def check_measure(name: str) -> None:
     """Raise InputError, listing the known ones, unless ``name`` is a measure."""
     if name not in features.MEASURES:
         raise InputError(f"There is no measure '{name}': take one of {', '.join(features.MEASURES)}.")
-
-
-def common_window(images: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
-    """Cut ``(H, W, ...)`` images to the smallest height and width about the centre, without resampling; None stays."""
-    shapes = [image.shape[:2] for image in images if image is not None]
-    if not shapes:
-        return list(images)
-    height, width = np.min(shapes, axis=0)
-    return [None if image is None else _centre(image, int(height), int(width)) for image in images]
-
-
-def _centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    return image[top : top + height, left : left + width]
 
 
 def _read(slices: Sequence[Slice]) -> tuple[list[np.ndarray | None], list[str]]:

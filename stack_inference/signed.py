@@ -250,9 +250,8 @@ def _tempered(away: np.ndarray, slices: ScoreDistribution, rates: np.ndarray, te
 def _candidates(z: np.ndarray, slices: ScoreDistribution, spacing: float) -> np.ndarray:
     """Planes from one spacing before the stack to one behind; of a long stack only those around the crossing."""
     low, high = z.min() - spacing, z.max() + spacing
-    expected = slices.probability @ slices.centres
-    crossing = zero_crossing(z, expected)
-    if crossing and high - low > 2 * MOST_SPACINGS * spacing:
+    long = high - low > 2 * MOST_SPACINGS * spacing
+    if long and (crossing := zero_crossing(z, slices.probability @ slices.centres)):
         low = max(low, crossing.position - MOST_SPACINGS / 2 * spacing)
         high = min(high, crossing.position + MOST_SPACINGS / 2 * spacing)
     return np.arange(low, high + STEP * spacing / 2, STEP * spacing)

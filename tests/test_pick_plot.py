@@ -1,18 +1,24 @@
 """The picture of a pick: written whole, small, for every status."""
 
+from collections import Counter
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
+from focus_picker.dataset import stacks
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.stacks import find_stacks
+from focus_picker.stack_inference import decide, evidence
+from focus_picker.stack_inference.curves import CURVES
 from focus_picker.stack_inference.decide import METHODS, NEEDS_SCORES
+from focus_picker.stack_inference.evidence import SHARPNESS_FIT
 from focus_picker.stack_inference.pick import pick_focus
 from focus_picker.stack_inference.plot import (
     MOST_THUMBNAILS,
     SHEET_FORMATS,
+    THUMBNAIL_PX,
     picked_sheet,
     plot_paths,
     plot_pick,
@@ -20,6 +26,7 @@ from focus_picker.stack_inference.plot import (
     sheet_indices,
     thumbnail_indices,
 )
+from tests.made_models import MadeModel
 
 
 def write_slices(folder, best, n=9, size=(90, 120)):
@@ -37,7 +44,7 @@ def write_slices(folder, best, n=9, size=(90, 120)):
 @pytest.mark.parametrize("method", sorted(set(METHODS) - NEEDS_SCORES))
 def test_picture_is_a_small_png(tmp_path, method):
     stack = write_slices(tmp_path / "cell", 4.3)
-    plot_pick(pick_focus(stack, method=method, z_step_um=0.5), stack, tmp_path / "new" / "pick.png")
+    plot_pick(pick_focus(stack, method=method, z_step_um=0.5, thumbnail_px=THUMBNAIL_PX), tmp_path / "new" / "pick.png")
     assert cv2.imread(str(tmp_path / "new" / "pick.png")).shape[1] == 1000
     assert (tmp_path / "new" / "pick.png").stat().st_size < 300_000
 
@@ -45,32 +52,32 @@ def test_picture_is_a_small_png(tmp_path, method):
 @pytest.mark.parametrize(("best", "n", "status"), [(12, 9, "edge"), (100, 9, "flat"), (0, 1, "edge")])
 def test_every_status_has_a_picture(tmp_path, best, n, status):
     stack = write_slices(tmp_path / "cell", best, n)
-    pick = pick_focus(stack)
+    pick = pick_focus(stack, thumbnail_px=THUMBNAIL_PX)
     assert pick.status == status
-    plot_pick(pick, stack, tmp_path / "pick.png")
-    plot_pick(replace(pick, status="unreadable", advice="no slice can be read"), stack, tmp_path / "other.png")
+    plot_pick(pick, tmp_path / "pick.png")
+    plot_pick(replace(pick, status="unreadable", advice="no slice can be read"), tmp_path / "other.png")
     assert (tmp_path / "other.png").stat().st_size > 1000
 
 
 def test_many_large_noisy_slices_still_make_a_small_picture(tmp_path):
     stack = write_slices(tmp_path / "cell", 17, 40, (300, 310))
-    plot_pick(pick_focus(stack), stack, tmp_path / "pick.png")
+    plot_pick(pick_focus(stack, thumbnail_px=THUMBNAIL_PX), tmp_path / "pick.png")
     assert (tmp_path / "pick.png").stat().st_size < 300_000
 
 
 def test_signed_scores_add_a_panel(tmp_path):
     stack = write_slices(tmp_path / "cell", 4.3)
-    pick = pick_focus(stack)
-    plot_pick(pick, stack, tmp_path / "plain.png")
+    pick = pick_focus(stack, thumbnail_px=THUMBNAIL_PX)
+    plot_pick(pick, tmp_path / "plain.png")
     signed = replace(pick, slices=tuple(replace(part, score=0.2 * (part.index - 4.3)) for part in pick.slices))
-    plot_pick(signed, stack, tmp_path / "signed.png")
+    plot_pick(signed, tmp_path / "signed.png")
     heights = [cv2.imread(str(tmp_path / name)).shape[0] for name in ("plain.png", "signed.png")]
     assert heights[1] > heights[0] + 100
 
 
 def test_thumbnails_hold_the_best_slice(tmp_path):
     stack = write_slices(tmp_path / "cell", 7, 30, (40, 40))
-    pick = pick_focus(stack)
+    pick = pick_focus(stack, thumbnail_px=THUMBNAIL_PX)
     for best in range(30):
         shown = thumbnail_indices(replace(pick, best_index=best))
         assert best in shown
@@ -81,20 +88,19 @@ def test_thumbnails_hold_the_best_slice(tmp_path):
 def test_a_format_nobody_knows_is_refused_and_leaves_nothing(tmp_path):
     stack = write_slices(tmp_path / "cell", 4.3)
     with pytest.raises(InputError, match=r"take \.png"):
-        plot_pick(pick_focus(stack), stack, tmp_path / "pick.docx")
+        plot_pick(pick_focus(stack, thumbnail_px=THUMBNAIL_PX), tmp_path / "pick.docx")
     assert [path.name for path in tmp_path.iterdir()] == ["cell"]
 
 
 def test_one_stack_goes_to_the_file_and_several_into_a_folder(tmp_path):
-    stack = write_slices(tmp_path / "cell", 4, 3)
-    assert plot_paths([stack], tmp_path / "x.png") == [tmp_path / "x.png"]
-    several = plot_paths([stack, replace(stack, name="other"), stack], tmp_path / "x.png")
+    assert plot_paths(["cell"], tmp_path / "x.png") == [tmp_path / "x.png"]
+    several = plot_paths(["cell", "other", "cell"], tmp_path / "x.png")
     assert [path.relative_to(tmp_path).as_posix() for path in several] == ["x/cell.png", "x/other.png", "x/cell_2.png"]
 
 
 def test_several_picks_are_drawn_beside_their_stacks(tmp_path):
-    stacks = [write_slices(tmp_path / name, 4, 5) for name in ("a", "b")]
-    paths = plot_picks([pick_focus(stack) for stack in stacks], stacks, tmp_path / "pictures.png")
+    made = [write_slices(tmp_path / name, 4, 5) for name in ("a", "b")]
+    paths = plot_picks([pick_focus(stack) for stack in made], tmp_path / "pictures.png")
     assert [path.name for path in paths] == ["a.png", "b.png"]
     assert all(path.is_file() for path in paths)
 
@@ -111,19 +117,19 @@ GREEN, VERMILION = (0, 158, 115), (213, 94, 0)
 
 
 def test_sheet_shows_every_pick_framed_by_its_status(tmp_path):
-    stacks = [write_slices(tmp_path / name, best) for name, best in (("a", 4.3), ("b", 5), ("edge", 12), ("flat", 100))]
-    picks = [pick_focus(stack) for stack in stacks]
+    made = [write_slices(tmp_path / name, best) for name, best in (("a", 4.3), ("b", 5), ("edge", 12), ("flat", 100))]
+    picks = [pick_focus(stack, thumbnail_px=THUMBNAIL_PX) for stack in made]
     assert [pick.status for pick in picks] == ["ok", "ok", "edge", "flat"]
     output = tmp_path / "new" / "sheet.png"
-    picked_sheet(picks, stacks, output)
+    picked_sheet(picks, output)
     assert [frames(output, colour) for colour in (GREEN, VERMILION)] == [2, 1]
 
 
 @pytest.mark.parametrize("suffix", SHEET_FORMATS)
 def test_a_full_sheet_of_large_noisy_slices_is_small(tmp_path, suffix):
     stack = write_slices(tmp_path / "cell", 3, 5, (300, 310))
-    pick = pick_focus(stack)
-    picked_sheet([pick] * 60, [stack] * 60, tmp_path / f"sheet.{suffix}")
+    pick = pick_focus(stack, thumbnail_px=THUMBNAIL_PX)
+    picked_sheet([pick] * 60, tmp_path / f"sheet.{suffix}")
     if suffix == "png":  # a JPEG's colours run
         assert frames(tmp_path / f"sheet.{suffix}", GREEN) == 48
     assert (tmp_path / f"sheet.{suffix}").stat().st_size < 300_000
@@ -137,16 +143,32 @@ def test_more_stacks_than_fit_show_those_that_need_a_look(tmp_path):
     assert sheet_indices(picks, 3) == [4, 2, 1]
 
 
-def test_sheet_of_a_vanished_or_grey_slice_and_what_is_refused(tmp_path):
+def test_sheet_without_pictures_and_what_is_refused(tmp_path):
     stack = write_slices(tmp_path / "cell", 4.3)
-    pick = pick_focus(stack)
-    grey = cv2.imread(str(stack.slices[pick.best_index].path), cv2.IMREAD_GRAYSCALE)
-    cv2.imwrite(str(stack.slices[pick.best_index].path), grey)
-    picked_sheet([pick], [stack], tmp_path / "grey.png", max_stacks=1)
-    stack.slices[pick.best_index].path.unlink()
-    picked_sheet([pick], [stack], tmp_path / "gone.png")
-    assert (tmp_path / "gone.png").stat().st_size < (tmp_path / "grey.png").stat().st_size
-    for arguments in (([], [], "x.png"), ([pick], [stack], "x.docx"), ([pick], [stack], "x.png", 0)):
+    pick = pick_focus(stack, thumbnail_px=THUMBNAIL_PX)
+    picked_sheet([pick], tmp_path / "shown.png", max_stacks=1)
+    picked_sheet([pick_focus(stack)], tmp_path / "empty.png")
+    assert (tmp_path / "empty.png").stat().st_size < (tmp_path / "shown.png").stat().st_size
+    for picks, name, most in (([], "x.png", 48), ([pick], "x.docx", 48), ([pick], "x.png", 0)):
         with pytest.raises(InputError):
-            picked_sheet(*arguments[:2], tmp_path / arguments[2], *arguments[3:])
+            picked_sheet(picks, tmp_path / name, most)
     assert not list(tmp_path.glob("x.*"))
+
+
+def test_a_stack_is_read_and_fitted_once(tmp_path, monkeypatch):
+    """With a model, thumbnails and a fitted curve to show: one decode a slice, one fit, one zero of the scores."""
+    stack = write_slices(tmp_path / "cell", 4.3)
+    calls = Counter()
+
+    def counted(name, call):
+        return lambda *given, **options: (calls.update([name]), call(*given, **options))[1]
+
+    monkeypatch.setattr(stacks, "read_image", counted("decode", stacks.read_image))
+    monkeypatch.setitem(CURVES, SHARPNESS_FIT, counted("fit", CURVES[SHARPNESS_FIT]))
+    monkeypatch.setattr(evidence, "zero_crossing", counted("crossing", evidence.zero_crossing))
+    monkeypatch.setattr(decide, "zero_crossing", counted("crossing", decide.zero_crossing))
+    model = MadeModel(lambda images: 0.2 * (np.arange(len(images)) - 3.3))
+    pick = pick_focus(stack, model=model, thumbnail_px=THUMBNAIL_PX)
+    plot_pick(pick, tmp_path / "pick.png")
+    assert pick.fitted is not None
+    assert calls == {"decode": 9, "fit": 1, "crossing": 1}

@@ -17,7 +17,7 @@ from focus_picker.stack_inference import signed
 from focus_picker.stack_inference.calibration import calibrate, combine
 from focus_picker.stack_inference.curves import CurveFit
 from focus_picker.stack_inference.decide import MOST_UNSURE
-from focus_picker.stack_inference.evidence import Evidence, gather
+from focus_picker.stack_inference.evidence import Evidence, fit_sharpness, gather
 from focus_picker.stack_inference.loading import load_model
 from focus_picker.stack_inference.pick import pick_focus, pick_from_scores
 from focus_picker.stack_inference.scoring import StackScores, score_stack
@@ -188,7 +188,7 @@ def test_the_better_evidence_counts_for_more():
     good = calibrate(*made_stacks(60, seed=1, common=0.02, noise=0.05))
     poor = calibrate(*made_stacks(60, seed=1, common=0.6))
     scores = made_scores(5.0, np.random.default_rng(0), bias=0.5, noise=0.05, common=0.0)
-    evidence = gather(scores)
+    evidence = gather(scores, fit_sharpness(scores))
     assert combine(evidence, good, 1.0).position > combine(evidence, poor, 1.0).position + 0.1
 
 
