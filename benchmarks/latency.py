@@ -1,6 +1,6 @@
 """Time of one image through the student and through MobileNetV2-0.35, both as fp16 TFLite, in one run on one thread.
 
-`python benchmarks/latency.py [--output results/latency.md]`; needs requirements-train.txt. Inference alone, in turns,
+`python benchmarks/latency.py [--output results/latency.md]`; needs the extra `train`. Inference alone, in turns,
 so that the machine's mood meets both; MobileNetV2 gets the same window and read-out, and random weights, which cost the
 same time.
 """

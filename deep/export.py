@@ -82,7 +82,7 @@ def save_h5(model: keras.Model, path: Path) -> None:
 
 
 def to_onnx(model: keras.Model) -> bytes:
-    """Convert the student with read-out to ONNX; needs ``requirements-onnx.txt``."""
+    """Convert the student with read-out to ONNX; needs the extra ``onnx``."""
     import tf2onnx
 
     signature = [tf.TensorSpec((None, *model.input.shape[1:]), tf.uint8, name="image")]

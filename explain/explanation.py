@@ -32,7 +32,6 @@ WEIGHTS_FILE, SHIPPED_FILE = "best_model.h5", "focus_model.tflite"
 TOP = 10  # features that are drawn and listed
 NEUTRAL_SHARE = 0.5  # of the score; a reference that scores more is named to the reader
 SAME_SCALE = 0.02  # models whose slices differ by more than this share are not compared
-REQUIREMENTS = "requirements-train.txt"
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ def find_models(cnn: Path | None, baseline: Path | None, shipped: Models) -> Mod
     if found.weights is None and found.baseline is None:
         raise InputError(f"{cnn or baseline} holds neither {WEIGHTS_FILE} nor {BASELINE_FILE}; give a finished run")
     if found.weights is not None and not has_tensorflow():
-        raise InputError(f"{found.weights} needs TensorFlow to be explained: pip install -r {REQUIREMENTS}")
+        raise InputError(f"{found.weights} needs TensorFlow to be explained: pip install 'focus-picker[train]'")
     missing = WEIGHTS_FILE if found.weights is None else BASELINE_FILE
     return _alone(found, f"{cnn or baseline} holds no {missing}")
 

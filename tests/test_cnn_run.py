@@ -11,7 +11,7 @@ import pytest
 from focus_picker.cli import main
 from focus_picker.dataset.errors import InputError
 
-keras = pytest.importorskip("keras", reason="training needs requirements-train.txt")
+keras = pytest.importorskip("keras", reason="training needs the extra train")
 
 from focus_picker.deep.runtime import load_student  # noqa: E402
 from focus_picker.training.cnn_run import Plan, prepare_checkpoints  # noqa: E402

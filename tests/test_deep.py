@@ -15,7 +15,7 @@ from focus_picker.deep.competence import image_properties, learn_competence, out
 from focus_picker.deep.window import native_window
 from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
 
-keras = pytest.importorskip("keras", reason="training needs requirements-train.txt")
+keras = pytest.importorskip("keras", reason="training needs the extra train")
 
 import tensorflow as tf  # noqa: E402
 

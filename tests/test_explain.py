@@ -52,7 +52,7 @@ def stack():
 
 @pytest.fixture(scope="module")
 def student():
-    pytest.importorskip("keras", reason="the network needs requirements-train.txt")
+    pytest.importorskip("keras", reason="the network needs the extra train")
     return explain.load_student(DEFAULT_WEIGHTS)
 
 
@@ -388,7 +388,7 @@ def test_without_tensorflow_the_baseline_explains_and_a_named_network_is_refused
     monkeypatch.setattr(explain, "has_tensorflow", lambda: False)
     assert find_models(None, None, SHIPPED).weights is None
     assert "TensorFlow is not installed" in find_models(None, None, SHIPPED).notes[0]
-    with pytest.raises(InputError, match=r"requirements-train\.txt"):
+    with pytest.raises(InputError, match=r"focus-picker\[train\]"):
         find_models(folders / "cnn", None, SHIPPED)
 
 

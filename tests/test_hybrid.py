@@ -10,7 +10,7 @@ from focus_picker.hybrid.preset import Preset, known_presets, load_preset
 from focus_picker.hybrid.refine import refine_labels, stack_offsets
 from focus_picker.models.bins import ScoreBins
 
-keras = pytest.importorskip("keras", reason="training needs requirements-train.txt")
+keras = pytest.importorskip("keras", reason="training needs the extra train")
 
 import tensorflow as tf  # noqa: E402
 

@@ -17,7 +17,7 @@ from PIL import Image
 from focus_picker.stack_inference.status import STATUSES
 from tests.served import served
 
-pytest.importorskip("uvicorn", reason="the service is not installed (requirements-serve.txt)")
+pytest.importorskip("uvicorn", reason="the service is not installed (extra serve)")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
