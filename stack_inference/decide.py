@@ -12,10 +12,10 @@ import numpy as np
 
 from focus_picker.models.stack_calibration import StackCalibration
 from focus_picker.stack_inference import status
-from focus_picker.stack_inference.calibration import combine
 from focus_picker.stack_inference.curve_fit import CurveFit, peak_index
 from focus_picker.stack_inference.curves import CURVES
 from focus_picker.stack_inference.evidence import SHARPNESS_FIT, Evidence, fit_sharpness, gather, signed_posterior
+from focus_picker.stack_inference.fusion import combine
 from focus_picker.stack_inference.scoring import StackScores
 from focus_picker.stack_inference.signed import ONE_SIGN, spacing_of, zero_crossing
 

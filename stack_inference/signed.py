@@ -1,7 +1,7 @@
 """Best plane from signed scores: where they pass zero, and the posterior that their distributions give together.
 
 Scores rise with the number of the slice in a stack recorded away from the cell and fall in the reverse order, so either
-direction is taken unless one is asked for; what is not taken is a score without a direction.
+direction is taken; what is not taken is a score without a direction.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,6 @@ from focus_picker.models.stack_calibration import DEFAULT_TEMPERATURE
 from focus_picker.stack_inference.curve_fit import NO_VALUES, TOO_FEW, CurveFit, clean
 
 NO_TREND = "the scores do not run from one sign to the other"
-WRONG_WAY = "the scores run against the direction of the stage"
 ONE_SIGN = "the scores have one sign throughout the stack"
 
 STEADY_SHARE = 0.65
@@ -47,7 +46,7 @@ def spacing_of(z: np.ndarray) -> float:
     return float(np.median(gaps)) if len(gaps) else 1.0
 
 
-def zero_crossing(z: ArrayLike, score: ArrayLike, *, direction: int = 0) -> CurveFit:
+def zero_crossing(z: ArrayLike, score: ArrayLike) -> CurveFit:
     """Position where scores pass zero on the Theil-Sen line through the slices around their change of sign.
 
     The line's slope is the median slope of all pairs of slices and bears 29 % of arbitrary scores (Theil 1950; Sen
@@ -58,8 +57,6 @@ def zero_crossing(z: ArrayLike, score: ArrayLike, *, direction: int = 0) -> Curv
     ----------
     z, score
         ``(n,)`` each, in any order; non-finite values are left out.
-    direction
-        1 or -1 to accept only scores that rise or fall with z; 0 accepts both.
 
     Returns
     -------
@@ -70,8 +67,7 @@ def zero_crossing(z: ArrayLike, score: ArrayLike, *, direction: int = 0) -> Curv
     Notes
     -----
     Fails when no slice has a score, or fewer than three have; when less than ``SIGN_SHARE`` of the slices have the sign
-    of their side, or less than ``STEADY_SHARE`` of the pairs near the change agree on the direction; when that is not
-    the ``direction`` asked for; when all scores have one sign or the line passes zero outside the stack.
+    of their side, or less than ``STEADY_SHARE`` of the pairs near the change agree on the direction; when all scores have one sign or the line passes zero outside the stack.
     """
     at, values = clean(z, score)
     if not len(at):
@@ -86,8 +82,6 @@ def zero_crossing(z: ArrayLike, score: ArrayLike, *, direction: int = 0) -> Curv
     slope, steady = _pair_slope(at[near], values[near])
     if share < SIGN_SHARE or not steady or slope * rising <= 0:
         return CurveFit(reason=NO_TREND)
-    if direction and rising != np.sign(direction):
-        return CurveFit(reason=WRONG_WAY)
     zeros = at[near] - values[near] / slope
     crossing = float(np.median(zeros))
     if not at[0] <= crossing <= at[-1]:

@@ -14,10 +14,11 @@ from focus_picker.models import DEFAULT_MODEL
 from focus_picker.models.contract import ScoreDistribution, normal_distribution
 from focus_picker.stack_inference import calibration as calibrating
 from focus_picker.stack_inference import signed
-from focus_picker.stack_inference.calibration import calibrate, combine
+from focus_picker.stack_inference.calibration import calibrate
 from focus_picker.stack_inference.curves import CurveFit
 from focus_picker.stack_inference.decide import MOST_UNSURE
 from focus_picker.stack_inference.evidence import Evidence, fit_sharpness, gather
+from focus_picker.stack_inference.fusion import combine
 from focus_picker.stack_inference.loading import load_model
 from focus_picker.stack_inference.pick import pick_focus, pick_from_scores
 from focus_picker.stack_inference.scoring import StackScores, score_stack
@@ -80,19 +81,18 @@ def test_two_wild_scores_of_eleven_hardly_move_the_zero(spoilt):
 
 
 @pytest.mark.parametrize(
-    ("z", "score", "direction", "reason"),
+    ("z", "score", "reason"),
     [
-        ([], [], 0, "no slice has"),
-        ([0, 1], [-1, 1], 0, "fewer than three"),
-        (Z, [1, -1] * 5 + [1], 0, signed.NO_TREND),
-        (Z, np.zeros(11), 0, signed.NO_TREND),
-        (Z, Z + 3, 0, signed.ONE_SIGN),
-        (Z, 5 - Z, 1, signed.WRONG_WAY),
-        (np.zeros(11), Z, 0, signed.NO_TREND),
+        ([], [], "no slice has"),
+        ([0, 1], [-1, 1], "fewer than three"),
+        (Z, [1, -1] * 5 + [1], signed.NO_TREND),
+        (Z, np.zeros(11), signed.NO_TREND),
+        (Z, Z + 3, signed.ONE_SIGN),
+        (np.zeros(11), Z, signed.NO_TREND),
     ],
 )
-def test_scores_without_a_zero_say_why(z, score, direction, reason):
-    fit = zero_crossing(z, score, direction=direction)
+def test_scores_without_a_zero_say_why(z, score, reason):
+    fit = zero_crossing(z, score)
     assert not fit
     assert reason in fit.reason
 
