@@ -67,7 +67,8 @@ def zero_crossing(z: ArrayLike, score: ArrayLike) -> CurveFit:
     Notes
     -----
     Fails when no slice has a score, or fewer than three have; when less than ``SIGN_SHARE`` of the slices have the sign
-    of their side, or less than ``STEADY_SHARE`` of the pairs near the change agree on the direction; when all scores have one sign or the line passes zero outside the stack.
+    of their side, or less than ``STEADY_SHARE`` of the pairs near the change agree on the direction; when all scores
+    have one sign or the line passes zero outside the stack.
     """
     at, values = clean(z, score)
     if not len(at):
