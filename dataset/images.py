@@ -26,6 +26,9 @@ from focus_picker.dataset.memory import ImageFile, as_image_file
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 """Names that count as images when a folder is listed, in lower case."""
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Shares of red, green and blue in grey (ITU-R BT.601), as in ``cv2.COLOR_RGB2GRAY``."""
+
 SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",

@@ -1,7 +1,9 @@
 """Grouped split of a data set into training, validation and test fields."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import pandas as pd
 
@@ -10,6 +12,7 @@ from focus_picker.dataset.errors import InputError
 PARTS = {"train": 0.70, "validation": 0.15, "test": 0.15}
 """Part -> share of the fields, in the order in which they divide the interval 0..1."""
 
+FIELD_DIGEST = partial(hashlib.blake2b, digest_size=8)
 SALT = 5945
 """Makes the draws of seed 0 even: of the names stack_001, stack_002 ... the first 10 divide as 8, 1, 1, the first 40 as
 28, 5, 7 and the first 100 as 70, 13, 17. Chosen by names alone among 6,000 salts; other seeds and names scatter."""
@@ -55,10 +58,16 @@ def split_fields(labels: pd.DataFrame, seed: int = 0, linked: Iterable[tuple[str
     labelled = {group[field] for field in labels.loc[labels["focus_score"].notna(), "field"].unique()}
     if len(labelled) < len(PARTS):
         raise InputError(_too_few(len(labelled), labels["field"].nunique(), len(set(group.values()))))
-    draws = {name: _draw(seed, name) for name in sorted(set(group.values()))}
+    draws = {name: place_of(f"{SALT}:{seed}:{name}", FIELD_DIGEST) for name in sorted(set(group.values()))}
     parts = {name: _part_at(draw) for name, draw in draws.items()}
     parts |= _fill_empty({name: parts[name] for name in sorted(labelled)}, draws)
     return labels["field"].map({field: parts[name] for field, name in group.items()}).rename("split")
+
+
+def place_of(name: str, digest: Callable[[bytes], Any] = hashlib.sha256) -> float:
+    """Return a number in 0..1 that depends on a name alone: the place that decides on which side of a split it lies."""
+    value = digest(name.encode()).digest()
+    return int.from_bytes(value, "big") / 256 ** len(value)
 
 
 def join_linked(fields: Iterable[str], linked: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -76,12 +85,6 @@ def join_linked(fields: Iterable[str], linked: Iterable[tuple[str, str]]) -> dic
             first, second = sorted((root(one), root(other)))
             parent[second] = first
     return {field: root(field) for field in parent}
-
-
-def _draw(seed: int, name: str) -> float:
-    """Return a number in 0..1 that depends on nothing but seed and name, and is the same on every machine."""
-    digest = hashlib.blake2b(f"{SALT}:{seed}:{name}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
 
 
 def _intervals() -> dict[str, tuple[float, float]]:

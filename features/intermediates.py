@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 
 from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.images import LUMA
 from focus_picker.features import boundary, fourier, kernels
-from focus_picker.features.kernels import GREY_OF_RGB, mean_absolute, mean_square, steps
+from focus_picker.features.kernels import mean_absolute, mean_square, steps
 
 LEAST_SIDE_PX = 8  # below it the quarter scale has one pixel left and no boundary has a ring
 RED, GREEN, BLUE = 0, 1, 2
@@ -27,7 +28,7 @@ A well-sampled microscope passes nothing above the last.
 """
 
 _GREY_OF_PAIRS = np.array(
-    [GREY_OF_RGB[first] * GREY_OF_RGB[second] * (1 if first == second else 2) for first, second in fourier.PAIRS]
+    [LUMA[first] * LUMA[second] * (1 if first == second else 2) for first, second in fourier.PAIRS]
 )
 
 Value = TypeVar("Value")
@@ -413,7 +414,7 @@ class Intermediates:
         if inside is None:
             return [[0.0] * boundary.N_RINGS] * 4
         means = boundary.ring_means(self.half_pixels, inside) / self.parts.contrast
-        return [*means.tolist(), (GREY_OF_RGB @ means).tolist()]
+        return [*means.tolist(), (LUMA @ means).tolist()]
 
     @once
     def cell_profile(self) -> list[float]:

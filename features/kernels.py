@@ -10,8 +10,6 @@ import math
 import cv2
 import numpy as np
 
-GREY_OF_RGB = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-
 ENERGY_FLOOR = 1e-3
 """Grey levels squared: below any camera's noise and above rounding, so that nothing over nothing is 1 in a ratio."""
 

@@ -5,7 +5,6 @@ trains a student on their true scores, calibrates and converts it, tests it on c
 and weights into ``models/``. An interrupted training goes on where it stopped.
 """
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -19,6 +18,7 @@ from focus_picker.dataset.files import write_text
 from focus_picker.dataset.labels import read_labels, read_truth, true_scores
 from focus_picker.dataset.simulation.generate import simulate_dataset
 from focus_picker.dataset.simulation.instrument import known_instruments, load_instrument
+from focus_picker.dataset.splits import place_of
 from focus_picker.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def main(
 
 def crop_is_for_training(path: Path) -> bool:
     """Decide by the file's name alone, so that a crop keeps its side wherever it lies."""
-    return int(hashlib.sha256(path.name.encode()).hexdigest()[:8], 16) / 2**32 < TRAIN_SHARE
+    return place_of(path.name) < TRAIN_SHARE
 
 
 def simulate(crops: Path, work: Path, jobs: int) -> None:
@@ -131,7 +131,7 @@ def train(work: Path, jobs: int) -> tuple:
 
 def is_validation(field: str) -> bool:
     """Decide by the field's name, the data set's before it, so that every model sees the same fields held back."""
-    return int(hashlib.sha256(f"0:{field}".encode()).hexdigest()[:8], 16) / 2**32 > 1 - VALIDATION_SHARE
+    return place_of(f"0:{field}") > 1 - VALIDATION_SHARE
 
 
 def ship(

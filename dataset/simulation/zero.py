@@ -11,11 +11,10 @@ import cv2
 import numpy as np
 from scipy import fft
 
+from focus_picker.dataset.images import LUMA
 from focus_picker.dataset.simulation.instrument import Instrument
 from focus_picker.dataset.simulation.optics import through_focus
 from focus_picker.dataset.simulation.specimen import Specimen
-
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as every grey conversion here
 
 
 def absorbing_texture(shape: tuple[int, int], grid_um: float, rng: np.random.Generator) -> Specimen:
@@ -33,7 +32,7 @@ def absorbing_texture(shape: tuple[int, int], grid_um: float, rng: np.random.Gen
 
 def tenengrad(intensity: np.ndarray) -> float:
     """Mean squared Sobel gradient of the luminance of one ``(H, W, 3)`` image (Tenenbaum 1970)."""
-    grey = intensity @ LUMINANCE
+    grey = intensity @ LUMA
     gradient = cv2.Sobel(grey, cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(grey, cv2.CV_32F, 0, 1) ** 2
     return float(gradient.mean())
 
