@@ -152,6 +152,8 @@ def test_the_plain_install_scores_and_picks_from_another_folder(plain, tmp_path)
     for arguments in (["score", "stack", "--json"], ["score", "stack"], ["pick-focus", "stack", "--json"]):
         checkout = run(Path(sys.executable), str(ROOT / "cli.py"), *arguments, folder=tmp_path)
         assert run(command, *arguments, folder=tmp_path).stdout == checkout.stdout != ""
+    interface = "import focus_picker; print(focus_picker.pick_focus('stack').as_json())"
+    assert run(plain / "python", "-c", interface, folder=tmp_path).stdout == checkout.stdout
     run(command, "pick-focus", "stack", "--plot", "pick.png", folder=tmp_path)
     assert (tmp_path / "pick.png").read_bytes().startswith(b"\x89PNG")
 

@@ -25,8 +25,8 @@ RUN_FILES = {  # where it lies in the run folder -> where it lies in the zip
     "loss_curve.png": "results/loss_curve.png",
 }
 LEFT_OUT = {"tests", "__pycache__"}  # of conf and the folders of Python modules
-SINGLE_FILES = ("__init__.py", "cli.py", "train.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE")
-SINGLE_FILES += ("report.md",)
+PYTHON_FILES = ("__init__.py", "cli.py", "train.py")
+SINGLE_FILES = (*PYTHON_FILES, "pyproject.toml", "requirements.txt", "report.md", "README.md", "LICENSE")
 SAMPLE = "sample.jpg"
 CHECK_SECONDS = 120
 # The command, by the folder's own cli.py; fails where a module of ours came from elsewhere, as if installed.
