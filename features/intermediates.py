@@ -181,7 +181,11 @@ class Intermediates:
     @once
     def gradient(self) -> np.ndarray:
         """Magnitude of Sobel's gradient, ``(H, W)``, 0 in the outermost pixels."""
-        return cv2.magnitude(cv2.transpose(self.sobel_x_turned), self.sobel_y)
+        # cv2.magnitude rounds differently from one place in memory to another: features would not repeat bit by bit.
+        squared = cv2.transpose(self.sobel_x_turned)
+        squared *= squared
+        squared += self.sobel_y * self.sobel_y
+        return np.sqrt(squared, out=squared)
 
     @once
     def gradient_energy(self) -> float:

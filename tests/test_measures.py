@@ -84,6 +84,16 @@ def test_every_member_says_what_it_is(name):
     assert len(text) > 40
 
 
+def test_values_repeat_bit_by_bit_wherever_the_image_lies_in_memory():
+    rng = np.random.default_rng(0)
+    for seed in range(10):
+        image, keep = textured(seed), []
+        first = measure(image)
+        for _ in range(4):
+            keep.append(np.ones(rng.integers(9999)))  # moves what is allocated next
+            assert measure(image) == first
+
+
 def test_every_measure_declares_how_it_answers_blur():
     groups = (DECREASING_WITH_BLUR, INCREASING_WITH_BLUR, UNORDERED)
     assert set().union(*groups) == set(MEASURES)
