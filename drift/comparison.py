@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from focus_picker.dataset.errors import InputError
@@ -18,7 +17,17 @@ from focus_picker.stack_inference.loading import find_model
 
 @dataclass(frozen=True)
 class Comparison:
-    """Outcome of a comparison: reference, new images, one row a quantity (what moved most first)."""
+    """Outcome of a comparison.
+
+    Attributes
+    ----------
+    profile, new
+        The reference, and the new images.
+    rows
+        One row a quantity, what moved most first.
+    problems
+        One sentence for whatever is wrong with the reference or with single images.
+    """
 
     profile: Profile
     new: Sample
@@ -26,7 +35,7 @@ class Comparison:
     problems: tuple[str, ...]
 
     def as_text(self) -> str:
-        """Verdict, numbers of images, what moved most, and what that usually means, as lines of text."""
+        """Verdict, what moved most, what that usually means, and the numbers of images, as lines of text."""
         reference = count_sentence(self.profile.n_images, self.profile.n_groups)
         return f"{as_text(self.rows)}\nnew: {self.new}; reference: {reference}"
 
@@ -38,7 +47,7 @@ class Comparison:
             "reference_images": self.profile.n_images,
             "reference_groups": self.profile.n_groups,
             "new_images": len(self.new.groups),
-            "new_groups": len(np.unique(self.new.groups)),
+            "new_groups": self.new.n_groups,
             "new_unreadable": len(self.new.problems),
             "quantities": [asdict(row) for row in self.rows],
         }
@@ -46,7 +55,7 @@ class Comparison:
     def write_table(self, output: str | Path) -> None:
         """Write ``drift.csv``, one row a quantity."""
         with atomic_path(output) as temporary:
-            pd.DataFrame([asdict(row) for row in self.rows]).to_csv(temporary, index=False, float_format="%.6g")
+            pd.DataFrame(self.rows).to_csv(temporary, index=False, float_format="%.6g")
 
 
 def run_drift(reference: Path, new: Path, *, model: Path, group_by: str = "auto", jobs: int = 2) -> Comparison:
@@ -59,11 +68,11 @@ def run_drift(reference: Path, new: Path, *, model: Path, group_by: str = "auto"
     new
         Data set, folder of images or of stacks.
     model
-        Model file or run folder that scores the images.
+        Model file that scores the images, or the run folder that holds it.
     group_by
-        Key of ``GROUPINGS``.
+        Which images count as one group (a key of ``samples.GROUPINGS``).
     jobs
-        Processes.
+        Number of processes that measure images.
 
     Raises
     ------
@@ -82,10 +91,7 @@ def read_reference(
 ) -> tuple[Profile, tuple[str, ...]]:
     """Read a profile, or make one of the images below ``path``; parameters and errors as in :func:`run_drift`.
 
-    Returns
-    -------
-    tuple
-        The profile, and one sentence for whatever is wrong with it or with its images.
+    Also returns one sentence for whatever is wrong with the profile or with its images.
     """
     sha256 = sha256_of(find_model(model))
     if not path.is_file():

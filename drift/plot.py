@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from focus_picker.dataset.errors import InputError
 from focus_picker.drift.comparison import Comparison
-from focus_picker.drift.profile import Distribution
+from focus_picker.drift.profile import UNSURE, Distribution
 from focus_picker.drift.samples import count_sentence
-from focus_picker.drift.statistics import UNSURE, cumulative
+from focus_picker.drift.statistics import cumulative
 from focus_picker.drift.verdict import LEVELS, QuantityDrift, headline
 from focus_picker.evaluation.plots import COLOURS, GREY, PALE, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 REFERENCE_COLOUR, NEW_COLOUR = COLOURS[0], COLOURS[1]
 LEVEL_COLOURS = {"no drift": PALE, "some drift": COLOURS[4], "drift": COLOURS[1]}
@@ -33,19 +31,12 @@ TAIL = 0.002  # of a distribution that may lie outside a panel, so that one odd 
 
 
 def plot_drift(comparison: Comparison, output: str | Path) -> None:
-    """Draw a comparison to a PNG (or another format by its suffix) of less than 300 KB, whole or not at all.
-
-    Raises
-    ------
-    InputError
-        If matplotlib knows no format of that suffix.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """Draw a comparison to a picture of less than 300 KB; see :func:`evaluation.plots.save_figure`."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
     figure = Figure(figsize=(12.5, 6.4), layout="constrained")
-    if Path(output).suffix[1:].lower() not in FigureCanvasAgg(figure).get_supported_filetypes():
-        raise InputError(f"no picture can be written as {output}; give a name that ends in .png")
     bars, panels = np.asarray(figure.subfigures(1, 2, width_ratios=(1, 1.45)))
     _draw_bars(bars.add_subplot(), comparison.rows[:BARS])
     bars.legend(loc="outside lower center", ncols=2, fontsize=8)
@@ -54,7 +45,16 @@ def plot_drift(comparison: Comparison, output: str | Path) -> None:
         _draw_distributions(axes, comparison, row)
     for axes in grid[:, 0]:
         axes.set_ylabel("images (%)", fontsize=8)
-    _legend(panels, comparison)
+    panels.legend(
+        [Patch(color=REFERENCE_COLOUR, alpha=0.5), Line2D([], [], color=NEW_COLOUR, linewidth=1.6)],
+        [
+            f"reference: {count_sentence(comparison.profile.n_images, comparison.profile.n_groups)}",
+            f"new: {comparison.new}",
+        ],
+        loc="outside lower center",
+        ncols=2,
+        fontsize=8,
+    )
     figure.suptitle(headline(comparison.rows), fontsize=11, fontweight="bold")
     save_figure(figure, output)
 
@@ -106,17 +106,3 @@ def _common_edges(reference: Distribution, values: np.ndarray) -> np.ndarray:
     high = max(reference.quantiles[-2], np.quantile(values, 1 - TAIL))
     margin = 0.03 * (high - low) or 0.5
     return np.linspace(low - margin, high + margin, SHARE_BINS + 1)
-
-
-def _legend(panels: "Figure", comparison: Comparison) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    reference = count_sentence(comparison.profile.n_images, comparison.profile.n_groups)
-    panels.legend(
-        [Patch(color=REFERENCE_COLOUR, alpha=0.5), Line2D([], [], color=NEW_COLOUR, linewidth=1.6)],
-        [f"reference: {reference}", f"new: {comparison.new}"],
-        loc="outside lower center",
-        ncols=2,
-        fontsize=8,
-    )

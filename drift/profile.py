@@ -1,6 +1,7 @@
 """The reference that later images are held against: a small JSON file of quantiles and numbers, no images.
 
-``cli.py drift --save-profile`` writes it, ``cli.py drift`` and the service read it.
+``cli.py drift --save-profile`` writes it; ``cli.py drift`` and the service read it. Light enough for a service to work
+out the drift of its latest images at every scrape.
 """
 
 from collections.abc import Mapping
@@ -8,38 +9,38 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from focus_picker.dataset.declared import read_json
 from focus_picker.dataset.files import write_text
 from focus_picker.drift.statistics import (
-    UNSURE,
     DriftFigure,
-    distribution_figure,
+    binned_shares,
     effective_size,
-    ks_p_value,
     ks_statistic,
+    population_stability,
     rounded,
-    share_figure,
-    share_p_value,
 )
 
+UNSURE = "unsure"  # the one quantity that is a share and not a distribution
 POINTS = 81  # quantiles of each quantity: the deciles are among them, and the file stays below 100 KB
 FEWEST_IMAGES, FEWEST_GROUPS = 30, 5
+FEWEST_RECENT = 30  # values below which a rolling figure says nothing
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Distribution(BaseModel):
-    """What is kept of one quantity.
+    """What is kept of a number.
 
     Attributes
     ----------
     n
-        Images with a known value.
+        Number of reference images of which it is known.
     effective
-        As how many independent images they count; see :func:`drift.statistics.effective_size`.
+        Number of independent images that say as much as these; see :func:`drift.statistics.effective_size`.
     quantiles
-        ``POINTS`` evenly spaced ones from the least to the greatest value.
+        ``POINTS`` evenly spaced ones, from the least to the greatest value.
     """
 
     model_config = STRICT
@@ -55,22 +56,15 @@ class Distribution(BaseModel):
             raise ValueError("quantiles must not fall")
         return quantiles
 
-    @property
-    def typical(self) -> float:
-        """The median."""
-        return self.quantiles[POINTS // 2]
-
     def figure(self, values: np.ndarray, effective: float) -> DriftFigure:
-        """Compare finite ``values`` ``(n,)``, which count as ``effective`` independent ones."""
-        return distribution_figure(self.quantiles, values, (self.effective, effective))
-
-    def p_value(self, values: np.ndarray, effective: float) -> float:
-        """Probability of values as different as these when nothing has changed."""
-        return ks_p_value(ks_statistic(self.quantiles, values), (self.effective, effective))
+        """Compare finite ``values`` ``(n,)``, which say as much as ``effective`` independent ones."""
+        values, sizes = rounded(values), (self.effective, effective)
+        psi = population_stability(*binned_shares(self.quantiles, values, sizes), sizes)
+        return DriftFigure(*psi, ks_statistic(self.quantiles, values), len(values), effective)
 
 
 class Share(BaseModel):
-    """Share of the images that have a property; ``n`` and ``effective`` as in :class:`Distribution`."""
+    """What is kept of a property that an image has or has not: the share that has it, and as in ``Distribution``."""
 
     model_config = STRICT
 
@@ -78,18 +72,12 @@ class Share(BaseModel):
     effective: float = Field(ge=1)
     share: float = Field(ge=0, le=1)
 
-    @property
-    def typical(self) -> float:
-        """The share."""
-        return self.share
-
     def figure(self, values: np.ndarray, effective: float) -> DriftFigure:
-        """Compare flags ``(n,)``, which count as ``effective`` independent ones."""
-        return share_figure(self.share, values, (self.effective, effective))
-
-    def p_value(self, values: np.ndarray, effective: float) -> float:
-        """Probability of a share as different as that of these flags when nothing has changed."""
-        return share_p_value(self.share, float(np.mean(values)), (self.effective, effective))
+        """Compare ``values`` ``(n,)`` of 0 and 1, which say as much as ``effective`` independent ones."""
+        share = float(np.mean(values))
+        reference, new = np.array([1 - self.share, self.share]), np.array([1 - share, share])
+        psi = population_stability(reference, new, (self.effective, effective))
+        return DriftFigure(*psi, abs(share - self.share), len(values), effective)
 
 
 class Profile(BaseModel):
@@ -97,21 +85,22 @@ class Profile(BaseModel):
 
     Attributes
     ----------
+    format
+        Its number rises when a reader of older files would misread them.
     model_sha256
-        Of the model file that scored the images: scores of another model are not comparable.
+        SHA-256 of the model file that scored the images: scores of another model are not comparable.
     feature_version
-        Of the code that measured them.
+        Fingerprint of the code that measured the features.
     n_images, n_groups
-        Images, and groups of images that belong together (fields, stacks).
+        Numbers of images, and of groups of images that belong together (fields, stacks).
     distributions
-        By quantity.
+        What is kept of each quantity but one.
     unsure
         Share of the images that the model was unsure about.
     """
 
     model_config = STRICT
 
-    # The number rises when a reader of older files would misread them.
     format: Literal["focus-picker drift profile 1"] = "focus-picker drift profile 1"
     model_sha256: str
     feature_version: str
@@ -137,10 +126,10 @@ def make_profile(
     Parameters
     ----------
     values
-        By quantity, ``(n,)`` each: numbers (NaN where unknown), and booleans for ``unsure``. A quantity that is known
-        of fewer than ``FEWEST_IMAGES`` images is left out.
+        One array ``(n,)`` for each quantity: numbers (NaN where unknown), and booleans for ``unsure``. A quantity that
+        is known of fewer than ``FEWEST_IMAGES`` images is left out.
     groups
-        ``(n,)``: which images belong together.
+        Label of the group that each image belongs to ``(n,)``.
     model_sha256, feature_version
         As in :class:`Profile`.
     """
@@ -148,7 +137,9 @@ def make_profile(
     for name, column in values.items():
         known = np.isfinite(column)
         if name != UNSURE and known.sum() >= FEWEST_IMAGES:
-            distributions[name] = _distribution(rounded(column[known]), groups[known])
+            found = rounded(column[known])
+            quantiles = rounded(np.quantile(found, np.linspace(0, 1, POINTS)))
+            distributions[name] = Distribution(**_sizes(found, groups[known]), quantiles=tuple(quantiles.tolist()))
     flags = values[UNSURE].astype(float)
     return Profile(
         model_sha256=model_sha256,
@@ -156,27 +147,42 @@ def make_profile(
         n_images=len(groups),
         n_groups=len(np.unique(groups)),
         distributions=distributions,
-        unsure=Share(n=len(flags), effective=_short(effective_size(flags, groups)), share=float(flags.mean())),
+        unsure=Share(**_sizes(flags, groups), share=float(flags.mean())),
     )
 
 
-def _distribution(values: np.ndarray, groups: np.ndarray) -> Distribution:
-    quantiles = rounded(np.quantile(values, np.linspace(0, 1, POINTS)))
-    effective = _short(effective_size(values, groups))
-    return Distribution(n=len(values), effective=effective, quantiles=tuple(quantiles.tolist()))
-
-
-def _short(effective: float) -> float:
-    return max(1.0, round(effective, 1))
+def _sizes(values: np.ndarray, groups: np.ndarray) -> dict[str, float]:
+    return {"n": len(values), "effective": max(1.0, round(effective_size(values, groups), 1))}
 
 
 def read_profile(path: str | Path) -> Profile:
-    """Read a profile that ``cli.py drift --save-profile`` wrote.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read or is not such a profile.
-    """
+    """Read a profile that ``cli.py drift --save-profile`` wrote; InputError where it is not one."""
     remedy = "make it with `cli.py drift REFERENCE --save-profile FILE`"
     return read_json(path, Profile, what="drift profile", fix=remedy)
+
+
+def rolling_drift(profile: Profile, recent: Mapping[str, ArrayLike]) -> dict[str, DriftFigure]:
+    """Compare the latest images with a reference, whatever quantities of them were kept.
+
+    Parameters
+    ----------
+    profile
+        The saved reference.
+    recent
+        The latest values of each quantity, ``(n,)`` each; 0 or 1 for ``unsure``. NaN is left out.
+
+    Returns
+    -------
+    dict
+        By quantity, in the order given; left out are those that the profile does not know and those of fewer than
+        ``FEWEST_RECENT`` known values. Which of the latest images belong together is not known; they are taken to be as
+        alike as those of the reference.
+    """
+    figures = {}
+    for name, given in recent.items():
+        values = np.asarray(given, dtype=np.float64)
+        values = values[np.isfinite(values)]
+        reference = profile.reference(name)
+        if reference is not None and len(values) >= FEWEST_RECENT:
+            figures[name] = reference.figure(values, max(1.0, len(values) * reference.effective / reference.n))
+    return figures

@@ -1,10 +1,10 @@
-"""What drift is told by in one scored image, beside its features: light, as a service notes it for every image."""
+"""Quantities of one judged image, beside its features, that tell whether images have changed: a service notes them."""
 
 import numpy as np
 
 from focus_picker.deep.competence import PROPERTIES, image_properties
 from focus_picker.deep.window import native_window
-from focus_picker.drift.statistics import UNSURE
+from focus_picker.drift.profile import UNSURE
 from focus_picker.models.contract import Judgement
 
 QUANTITIES = ("score", "interval_width", UNSURE, *PROPERTIES)
@@ -12,20 +12,15 @@ QUANTITIES = ("score", "interval_width", UNSURE, *PROPERTIES)
 
 
 def quantities_of(image: np.ndarray, judged: Judgement) -> dict[str, float]:
-    """Quantities of one image.
+    """Return the ``QUANTITIES`` of one image by name; ``unsure`` is 0 or 1.
 
     Parameters
     ----------
     image
         As ``dataset.images.read_image`` gives it.
     judged
-        What a model judged of it alone. A student has measured the properties of
-        the image already; for others they are measured here, on the native window.
-
-    Returns
-    -------
-    dict
-        By name of ``QUANTITIES``; ``unsure`` is 0 or 1.
+        What a model says about this image alone. Properties that the model has not measured on the way are measured
+        here, on the native window.
     """
     properties = judged.properties or image_properties(native_window(image)[np.newaxis])
     return {

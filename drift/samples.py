@@ -1,7 +1,7 @@
 """Images below a path, found, grouped by what belongs together, scored and measured."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,9 +33,9 @@ class Sample:
     path
         Where they came from.
     quantities
-        By name, ``(n,)`` each; 0 or 1 for ``unsure``.
+        One array ``(n,)`` for each quantity, by name; 0 or 1 for ``unsure``.
     groups
-        ``(n,)``: which images belong together.
+        Label of the group that each image belongs to ``(n,)``.
     problems
         One sentence for each image that could not be read or measured.
     """
@@ -45,11 +45,15 @@ class Sample:
     groups: np.ndarray
     problems: tuple[str, ...]
 
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return len(np.unique(self.groups))
+
     def __str__(self) -> str:
         """Say how many images and groups there are."""
-        n, groups = len(self.groups), len(np.unique(self.groups))
         unreadable = f" ({len(self.problems)} unreadable)" if self.problems else ""
-        return count_sentence(n, groups) + unreadable
+        return count_sentence(len(self.groups), self.n_groups) + unreadable
 
 
 def count_sentence(n_images: int, n_groups: int) -> str:
@@ -63,34 +67,36 @@ def measure_sample(path: Path, *, model: Path, group_by: str = "auto", jobs: int
     """Score and measure every image below ``path``; parameters and errors as in :func:`run_drift`."""
     if group_by not in GROUPINGS:
         raise InputError(f"there is no grouping '{group_by}'; take one of {', '.join(GROUPINGS)}")
-    planes, scored_by = find_planes(path), load_model(model)
-    rows: list[dict[str, float]] = []
-    groups, problems = [], []
-    for outcome, group in zip(_measure_all(planes, scored_by, jobs), GROUPINGS[group_by](planes), strict=True):
+    planes = find_planes(path)
+    work = partial(_measure, model=load_model(model))
+    found = parallel_map(work, planes, "measuring images", jobs=jobs, batch=BATCH, processes_from=PROCESSES_FROM)
+    rows, groups, problems = [], [], []
+    for outcome, group in zip(found, GROUPINGS[group_by](planes), strict=True):
         if isinstance(outcome, str):
             problems.append(outcome)
         else:
             rows.append(outcome)
             groups.append(group)
-    names = rows[0] if rows else ()
-    quantities = {name: np.array([row[name] for row in rows]) for name in names}
+    quantities = {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
     sample = Sample(path, quantities, np.array(groups), tuple(problems))
-    _check_enough(sample, group_by)
+    if len(groups) < FEWEST_IMAGES or sample.n_groups < FEWEST_GROUPS:
+        hint = ", or --group-by image where each shows another cell" if group_by != "image" and groups else ""
+        raise InputError(
+            f"{path} holds {sample}; at least {FEWEST_IMAGES} readable images in {FEWEST_GROUPS} groups (stacks, "
+            f"fields) are needed: give more{hint}"
+        )
     return sample
 
 
-def _check_enough(sample: Sample, group_by: str) -> None:
-    groups = len(np.unique(sample.groups))
-    if len(sample.groups) >= FEWEST_IMAGES and groups >= FEWEST_GROUPS:
-        return
-    hint = ", or --group-by image where each shows another cell" if group_by != "image" and groups else ""
-    raise InputError(
-        f"{sample.path} holds {sample}; at least {FEWEST_IMAGES} readable images in {FEWEST_GROUPS} groups (stacks, "
-        f"fields) are needed: give more{hint}"
-    )
-
-
-# Which images there are, and which belong together
+def _measure(plane: Slice, model: Model) -> dict[str, float] | str:
+    """All quantities of one image, or a sentence that says why there are none."""
+    try:
+        image = plane.read()
+        features = measure(image)
+        judged = model.judge([image])
+    except InputError as error:
+        return str(error) if str(plane.path) in str(error) else f"{plane.path}: {error}"
+    return quantities_of(image, judged) | {feature_quantity(name): value for name, value in features.items()}
 
 
 def find_planes(path: Path) -> list[Slice]:
@@ -155,23 +161,3 @@ GROUPINGS: dict[str, Callable[[Sequence[Slice]], list[str]]] = {
     "folder": group_by_folder,
     "image": group_by_image,
 }
-
-
-# Measuring
-
-
-def _measure_all(planes: Sequence[Slice], model: Model, jobs: int) -> Iterator[dict[str, float] | str]:
-    """Yield the quantities of each image in order, or why there are none."""
-    work = partial(_measure, model=model)
-    return parallel_map(work, planes, "measuring images", jobs=jobs, batch=BATCH, processes_from=PROCESSES_FROM)
-
-
-def _measure(plane: Slice, model: Model) -> dict[str, float] | str:
-    """All quantities of one image, or a sentence that says why there are none."""
-    try:
-        image = plane.read()
-        features = measure(image)
-        judged = model.judge([image])
-    except InputError as error:
-        return str(error) if str(plane.path) in str(error) else f"{plane.path}: {error}"
-    return quantities_of(image, judged) | {feature_quantity(name): value for name, value in features.items()}

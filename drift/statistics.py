@@ -5,15 +5,13 @@ if they were, two halves of one data set "drift" in nearly every split. So all f
 of images**, the real one divided by the design effect (Kish 1965, Survey Sampling; Rao and Scott 1981, JASA 76:221):
 how many times the variance of a share among these images exceeds that among as many independent ones. It is
 estimated for each quantity from the groups themselves, is near the number of fields for brightness and near the number
-of images for what changes within a stack, and fits in one number of a saved reference, which resampling groups would
-not.
+of images for what changes within a stack, and is one number of a saved reference, which resampling groups would not be.
 
-NumPy only at import: the service computes rolling figures with it.
+NumPy only: the service computes rolling figures with it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from math import lgamma
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,8 +21,10 @@ PER_BIN = 3
 DECILES = np.arange(1, 10) / 10
 DIGITS = 5  # significant digits that are compared: more are the rounding of float32, not the image
 HALF_IMAGE = 0.5  # added to each bin, in effective images, so that an empty one has a logarithm
-NORMAL_95 = 1.6448536269514722  # 95 % point of the standard normal distribution
-UNSURE = "unsure"  # the one quantity that is a share and not a distribution
+NORMAL_95 = NormalDist().inv_cdf(0.95)
+
+Sizes = tuple[float, float]
+"""Effective numbers of images: of the reference, and of the new images."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ class DriftFigure:
     ks
         Kolmogorov-Smirnov statistic: the largest distance of the two cumulative distributions, 0 to 1; the difference
         of the shares for ``unsure``.
-    n
-        Known values among the new ones.
-    effective
-        As how many independent values they count.
+    n_new
+        Number of new images of which the quantity is known.
+    effective_new
+        Number of independent images that say as much as these.
     """
 
     psi: float
     psi_chance: float
     ks: float
-    n: int
-    effective: float
+    n_new: int
+    effective_new: float
 
 
 def rounded(values: ArrayLike) -> np.ndarray:
@@ -62,7 +62,7 @@ def rounded(values: ArrayLike) -> np.ndarray:
 
 
 def effective_size(values: np.ndarray, groups: np.ndarray) -> float:
-    """As how many independent images correlated ones count.
+    """Return how many independent images say as much as correlated ones.
 
     The variance of the cumulative shares at the deciles is estimated between groups (whole groups deviate together)
     and divided by the variance that independent images would have. Cumulative shares and not shares of bins, because a
@@ -74,9 +74,9 @@ def effective_size(values: np.ndarray, groups: np.ndarray) -> float:
     Parameters
     ----------
     values
-        ``(n,)`` finite numbers.
+        One finite number for each image ``(n,)``.
     groups
-        ``(n,)`` label of each image's group.
+        Label of the group that each image belongs to ``(n,)``.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def cumulative(quantiles: ArrayLike, points: np.ndarray) -> tuple[np.ndarray, np
         Evenly spaced quantiles from the least to the greatest value. Equal neighbours are an atom (many equal values);
         between different ones the share rises in proportion.
     points
-        ``(k,)``.
+        Values ``(k,)`` at which the shares are wanted.
 
     Returns
     -------
@@ -153,31 +153,27 @@ def bin_edges(quantiles: ArrayLike, bins: int) -> np.ndarray:
     return np.unique(np.concatenate([plain, atoms, np.nextafter(atoms, -np.inf)]))
 
 
-def bin_count(effective: tuple[float, float]) -> int:
-    """Ten bins as usual, fewer where the smaller sample could not fill them."""
-    return next((bins for bins in BINS if min(effective) >= PER_BIN * bins), BINS[-1])
+def binned_shares(quantiles: ArrayLike, values: np.ndarray, sizes: Sizes) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of the reference and of ``values`` ``(n,)`` in ten bins, in fewer where too few images would fill them."""
+    bins = next((bins for bins in BINS if min(sizes) >= PER_BIN * bins), BINS[-1])
+    edges = bin_edges(quantiles, bins)
+    reference = np.diff(cumulative(quantiles, edges)[1], prepend=0.0, append=1.0)
+    counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
+    return reference, counts / len(values)
 
 
-def shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Share of ``values`` in each of the ``len(edges) + 1`` bins."""
-    return np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1) / len(values)
-
-
-def reference_shares(quantiles: ArrayLike, edges: np.ndarray) -> np.ndarray:
-    """Share of the reference in each of the ``len(edges) + 1`` bins."""
-    return np.diff(cumulative(quantiles, edges)[1], prepend=0.0, append=1.0)
-
-
-def population_stability(reference: np.ndarray, new: np.ndarray, effective: tuple[float, float]) -> tuple[float, float]:
+def population_stability(reference: np.ndarray, new: np.ndarray, sizes: Sizes) -> tuple[float, float]:
     """Population stability index of two sets of shares (Siddiqi 2006, Credit Risk Scorecards): sum (q - p) ln(q / p).
+
+    Each bin gets half an effective image more, the usual remedy for empty ones; half a *real* image would let a bin
+    that a few fields happened to miss count as much as a true change.
 
     Parameters
     ----------
     reference, new
-        Shares ``(bins,)`` of sum 1. A bin that is empty in both is left out.
-    effective
-        Effective number of images of both. Each bin gets half an effective image more, the usual remedy for empty ones;
-        half a *real* image would let a bin that a few fields happened to miss count as much as a true change.
+        Shares of the images in each bin, ``(bins,)`` of sum 1. A bin that is empty in both is left out.
+    sizes
+        Effective numbers of images.
 
     Returns
     -------
@@ -188,66 +184,20 @@ def population_stability(reference: np.ndarray, new: np.ndarray, effective: tupl
     bins = int(used.sum())
     p, q = (
         (share[used] * size + HALF_IMAGE) / (size + HALF_IMAGE * bins)
-        for share, size in zip((reference, new), effective, strict=True)
+        for share, size in zip((reference, new), sizes, strict=True)
     )
-    return float(((q - p) * np.log(q / p)).sum()), psi_by_chance(bins, effective)
+    return float(((q - p) * np.log(q / p)).sum()), psi_by_chance(bins, sizes)
 
 
-def psi_by_chance(bins: int, effective: tuple[float, float]) -> float:
+def psi_by_chance(bins: int, sizes: Sizes) -> float:
     """What the index stays below with 95 % when nothing has changed.
 
     It is then about ``1/n + 1/m`` times a chi-square variable of ``bins - 1`` degrees of freedom, so that its mean is
     ``(bins - 1) (1/n + 1/m)`` (Yurdakul 2018, Statistical properties of the population stability index). The half image
     added to each bin, h in all, draws the shares together: ``1/n`` becomes ``n / (n + h)^2``. The quantile by Wilson
-    and Hilferty (1931, PNAS 17:684), 3 % off at one degree of freedom, 0.3 % at nine.
+    and Hilferty (1931, PNAS 17:684), 3 % off at one degree of freedom, 0.3 % at nine: the service has no SciPy.
     """
     freedom = max(bins - 1, 1)
     spread = 2 / (9 * freedom)
     chi_square = freedom * (1 - spread + NORMAL_95 * np.sqrt(spread)) ** 3
-    return float(chi_square * sum(size / (size + HALF_IMAGE * bins) ** 2 for size in effective))
-
-
-def distribution_figure(quantiles: ArrayLike, values: np.ndarray, effective: tuple[float, float]) -> DriftFigure:
-    """Compare finite ``values`` ``(n,)`` with a reference's quantiles; ``effective`` numbers of both."""
-    values = rounded(values)
-    edges = bin_edges(quantiles, bin_count(effective))
-    psi, psi_chance = population_stability(reference_shares(quantiles, edges), shares(values, edges), effective)
-    return DriftFigure(psi, psi_chance, ks_statistic(quantiles, values), len(values), effective[1])
-
-
-def share_figure(reference: float, flags: np.ndarray, effective: tuple[float, float]) -> DriftFigure:
-    """Compare how often ``flags`` ``(n,)`` are set with a reference's share; ``effective`` numbers of both."""
-    share = float(np.mean(flags))
-    expected, found = (np.array([1 - part, part]) for part in (reference, share))
-    psi, psi_chance = population_stability(expected, found, effective)
-    return DriftFigure(psi, psi_chance, abs(share - reference), len(flags), effective[1])
-
-
-def ks_p_value(ks: float, effective: tuple[float, float]) -> float:
-    """Probability of a distance of at least ``ks`` when nothing has changed.
-
-    Two-sample Kolmogorov-Smirnov as in ``scipy.stats.ks_2samp`` (Simard and L'Ecuyer 2011, J. Stat. Softw. 39:11), with
-    effective numbers of images. The approximation goes to zero with complete separation, however few they are; it is
-    not taken for less than the exact probability of that, ``2 n! m! / (n + m)!``.
-    """
-    from scipy.stats import kstwo
-
-    n, m = (max(1.0, size) for size in effective)
-    separated = 2 * np.exp(lgamma(n + 1) + lgamma(m + 1) - lgamma(n + m + 1))
-    return float(min(1.0, max(kstwo.sf(ks, max(1, round(n * m / (n + m)))), separated)))
-
-
-def share_p_value(reference: float, new: float, effective: tuple[float, float]) -> float:
-    """Fisher's exact test of two shares, on effective counts rounded to whole images."""
-    from scipy.stats import fisher_exact
-
-    totals = [max(1, round(size)) for size in effective]
-    counts = [round(share * total) for share, total in zip((reference, new), totals, strict=True)]
-    return float(fisher_exact([counts, [total - count for total, count in zip(totals, counts, strict=True)]]).pvalue)
-
-
-def adjusted(p_values: Sequence[float]) -> np.ndarray:
-    """Benjamini and Hochberg's (1995, J. R. Stat. Soc. B 57:289) p-values: of those below 0.01, 1 % are false."""
-    from scipy.stats import false_discovery_control
-
-    return false_discovery_control(np.asarray(p_values, dtype=np.float64))
+    return float(chi_square * sum(size / (size + HALF_IMAGE * bins) ** 2 for size in sizes))

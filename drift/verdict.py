@@ -1,12 +1,15 @@
-"""From figures to words: which quantities moved, how much, and what that usually means."""
+"""From figures to words: which quantities moved, how far, and what that usually means."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
+from math import lgamma
+from typing import Any
 
 import numpy as np
+from scipy.stats import false_discovery_control, fisher_exact, kstwo
 
-from focus_picker.drift.profile import FEWEST_GROUPS, FEWEST_IMAGES, Profile
-from focus_picker.drift.statistics import UNSURE, adjusted, effective_size, rounded
+from focus_picker.drift.profile import FEWEST_GROUPS, FEWEST_IMAGES, UNSURE, Profile, Share
+from focus_picker.drift.statistics import Sizes, effective_size, rounded
 from focus_picker.features.measures import CUES, MEASURES
 
 LEVELS = {"no drift": 0.0, "some drift": 0.1, "drift": 0.25}
@@ -14,7 +17,7 @@ LEVELS = {"no drift": 0.0, "some drift": 0.1, "drift": 0.25}
 
 SIGNIFICANT = 0.01  # adjusted p-value; 0.05 lets 2 to 6 % of halves of one data set drift, this at most 2 %
 
-PROPORTIONAL = 0.05  # how far two factors may differ and still count as one
+PROPORTIONAL = 0.05  # share by which two factors of change may differ and still count as one
 
 FAMILIES = {
     "focus": "the images lie differently about focus: another range or start of the scan",
@@ -27,11 +30,7 @@ FAMILIES = {
 }
 """Kind of quantity -> what its drift usually means."""
 
-IMAGE_FAMILIES = (
-    "light",
-    "contrast",
-    "colour",
-)  # they hold still when only the focus differs (measured: docs/drift.md)
+IMAGE_FAMILIES = ("light", "contrast", "colour")  # they stay when only the focus differs (measured: docs/drift.md)
 FEATURE_FAMILIES = ("sharpness", "asymmetry")
 
 MAIN_QUANTITIES = {
@@ -66,17 +65,20 @@ class QuantityDrift:
     Attributes
     ----------
     quantity, family
-        Name, and kind (a key of ``FAMILIES``).
+        Name of the quantity, and its kind (a key of ``FAMILIES``).
     level
-        A key of ``LEVELS``.
-    psi, psi_chance, ks
+        How far it moved (a key of ``LEVELS``).
+    psi, psi_chance, ks, n_new, effective_new
         As in :class:`drift.statistics.DriftFigure`.
-    p_value, p_adjusted
-        Of the Kolmogorov-Smirnov statistic (``unsure``: Fisher's exact test), alone and among all quantities.
+    p_value
+        Probability of so large a difference when nothing has changed: by the Kolmogorov-Smirnov statistic, for
+        ``unsure`` by Fisher's exact test.
+    p_adjusted
+        The same with regard to the number of quantities that were tested.
     reference_typical, new_typical
         Medians; shares for ``unsure``.
-    n_reference, n_new, effective_reference, effective_new
-        Images with a known value, and as how many independent ones they count.
+    n_reference, effective_reference
+        Numbers of reference images of which it is known, and of independent images that say as much.
     """
 
     quantity: str
@@ -101,16 +103,7 @@ class QuantityDrift:
 
 
 def compare(profile: Profile, values: Mapping[str, np.ndarray], groups: np.ndarray) -> list[QuantityDrift]:
-    """Compare measured images with a reference.
-
-    Parameters
-    ----------
-    profile
-        The reference.
-    values
-        By quantity, ``(n,)`` each: numbers (NaN where unknown), booleans for ``unsure``.
-    groups
-        ``(n,)``: which images belong together.
+    """Compare measured images with a reference; ``values`` and ``groups`` as in :func:`drift.profile.make_profile`.
 
     Returns
     -------
@@ -118,39 +111,58 @@ def compare(profile: Profile, values: Mapping[str, np.ndarray], groups: np.ndarr
         What moved most first. Quantities that the profile does not know, or that are known of too few images, are left
         out.
     """
-    rows = [row for name in FAMILY_OF if name in values and (row := _compare_one(profile, name, values[name], groups))]
-    p_adjusted = adjusted([row.p_value for row in rows])
+    found = [row for name in FAMILY_OF if name in values and (row := _compare_one(profile, name, values[name], groups))]
+    # Benjamini and Hochberg (1995, J. R. Stat. Soc. B 57:289): of those below 0.01, 1 % are false.
+    adjusted = false_discovery_control([row["p_value"] for row in found])
     rows = [
-        replace(row, p_adjusted=float(p), level=level_of(row.psi, row.psi_chance, p))
-        for row, p in zip(rows, p_adjusted, strict=True)
+        QuantityDrift(**row, level=level_of(row["psi"], row["psi_chance"], p), p_adjusted=float(p))
+        for row, p in zip(found, adjusted, strict=True)
     ]
     return sorted(rows, key=lambda row: (-list(LEVELS).index(row.level), -row.psi))
 
 
-def _compare_one(profile: Profile, name: str, column: np.ndarray, groups: np.ndarray) -> QuantityDrift | None:
-    """Row of one quantity, still without regard to the others; None where too little is known."""
+def _compare_one(profile: Profile, name: str, column: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+    """Row of one quantity, still without regard to the others; empty where too little is known."""
     reference, known = profile.reference(name), np.isfinite(column)
     if reference is None or known.sum() < FEWEST_IMAGES or len(np.unique(groups[known])) < FEWEST_GROUPS:
-        return None
-    found = rounded(column[known])
-    effective = effective_size(found, groups[known])
-    moved, p_value = reference.figure(found, effective), reference.p_value(found, effective)
-    return QuantityDrift(
-        quantity=name,
-        family=FAMILY_OF[name],
-        level="no drift",
-        psi=moved.psi,
-        psi_chance=moved.psi_chance,
-        ks=moved.ks,
-        p_value=p_value,
-        p_adjusted=p_value,
-        reference_typical=reference.typical,
-        new_typical=float(found.mean() if name == UNSURE else np.median(found)),
-        n_reference=reference.n,
-        n_new=moved.n,
-        effective_reference=reference.effective,
-        effective_new=moved.effective,
-    )
+        return {}
+    values = rounded(column[known])
+    figure = reference.figure(values, effective_size(values, groups[known]))
+    sizes = reference.effective, figure.effective_new
+    if isinstance(reference, Share):
+        before, now = reference.share, float(values.mean())
+        p_value = share_p_value(before, now, sizes)
+    else:
+        before, now = float(np.median(reference.quantiles)), float(np.median(values))
+        p_value = ks_p_value(figure.ks, sizes)
+    return asdict(figure) | {
+        "quantity": name,
+        "family": FAMILY_OF[name],
+        "p_value": p_value,
+        "reference_typical": before,
+        "new_typical": now,
+        "n_reference": reference.n,
+        "effective_reference": reference.effective,
+    }
+
+
+def ks_p_value(ks: float, sizes: Sizes) -> float:
+    """Probability of a Kolmogorov-Smirnov distance of at least ``ks`` when nothing has changed.
+
+    As in ``scipy.stats.ks_2samp`` (Simard and L'Ecuyer 2011, J. Stat. Softw. 39:11), with effective numbers of images.
+    The approximation goes to zero with complete separation, however few they are; it is not taken for less than the
+    exact probability of that, ``2 n! m! / (n + m)!``.
+    """
+    n, m = (max(1.0, size) for size in sizes)
+    separated = 2 * np.exp(lgamma(n + 1) + lgamma(m + 1) - lgamma(n + m + 1))
+    return float(min(1.0, max(kstwo.sf(ks, max(1, round(n * m / (n + m)))), separated)))
+
+
+def share_p_value(reference: float, new: float, sizes: Sizes) -> float:
+    """Fisher's exact test of two shares, on effective counts rounded to whole images."""
+    totals = np.maximum(1, np.round(sizes)).astype(int)
+    counts = np.round(np.array([reference, new]) * totals).astype(int)
+    return float(fisher_exact([counts, totals - counts]).pvalue)
 
 
 def level_of(psi: float, psi_chance: float, p_adjusted: float) -> str:
@@ -181,7 +193,7 @@ def conclusion(rows: Sequence[QuantityDrift]) -> str:
         return f"With so many images a change shows from a PSI of: {', '.join(limits)}."
     if changed:
         return (
-            f"The images themselves changed ({', '.join(changed)}), and a moved score may be the model's error: mend "
+            f"The images themselves changed ({', '.join(changed)}), and a moved score may be the model's error: remove "
             "the cause, or check the picks of a few stacks by eye before trusting the scores."
         )
     if "focus" in families:
@@ -212,22 +224,22 @@ def as_text(rows: Sequence[QuantityDrift], shown: int = 8) -> str:
     lines += [f"  and {len(moved) - shown} more"] if len(moved) > shown else []
     lines += ["What this usually means:"] if moved else []
     for family, meaning in (FAMILIES | _same_cause(rows)).items():
-        names = [row.quantity for row in moved if row.family == family]
-        if names:
+        if names := [row.quantity for row in moved if row.family == family]:
             lines.append(f"  {_listed(names, 2)}: {meaning}")
     return "\n".join([*lines, conclusion(rows)])
 
 
 def _same_cause(rows: Sequence[QuantityDrift]) -> dict[str, str]:
     """Other meanings of contrast and colour where they changed in proportion to brightness: light scales all three."""
-    names = ("brightness", "contrast", "chroma")
     factor = {row.quantity: row.new_typical / row.reference_typical for row in rows if row.reference_typical > 0}
-    if not set(names) <= set(factor) or any(
-        abs(factor[name] / factor["brightness"] - 1) > PROPORTIONAL for name in names
+    light = factor.get("brightness", np.nan)
+    if not np.allclose(
+        [factor.get(name, np.nan) / light for name in ("contrast", "chroma")], 1, rtol=0, atol=PROPORTIONAL
     ):
         return {}
-    meaning = f"in proportion to brightness (factor {factor['brightness']:.2f}), so by the same cause"
-    return {"contrast": meaning, "colour": meaning}
+    return dict.fromkeys(
+        ("contrast", "colour"), f"in proportion to brightness (factor {light:.2f}), so by the same cause"
+    )
 
 
 def headline(rows: Sequence[QuantityDrift]) -> str:

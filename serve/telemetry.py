@@ -9,10 +9,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from focus_picker.drift.profile import Profile
+from focus_picker.drift.profile import UNSURE, Profile, rolling_drift
 from focus_picker.drift.quantities import QUANTITIES
-from focus_picker.drift.rolling import rolling_drift
-from focus_picker.drift.statistics import UNSURE
 from focus_picker.serve.engine import Picked, Scored
 
 disable_created_metrics()  # a time of birth for every series would double the text

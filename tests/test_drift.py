@@ -20,17 +20,29 @@ from focus_picker.dataset.simulation.instrument import load_instrument
 from focus_picker.drift import statistics
 from focus_picker.drift.comparison import Comparison, read_reference, run_drift
 from focus_picker.drift.plot import plot_drift
-from focus_picker.drift.profile import FEWEST_IMAGES, POINTS, make_profile, read_profile
-from focus_picker.drift.rolling import rolling_drift
+from focus_picker.drift.profile import FEWEST_IMAGES, POINTS, Distribution, make_profile, read_profile, rolling_drift
 from focus_picker.drift.samples import GROUPINGS, Sample, find_planes, measure_sample
 from focus_picker.drift.statistics import DriftFigure, effective_size, ks_statistic, population_stability, rounded
-from focus_picker.drift.verdict import FAMILY_OF, as_text, compare, conclusion, level_of, verdict
+from focus_picker.drift.verdict import (
+    FAMILY_OF,
+    as_text,
+    compare,
+    conclusion,
+    ks_p_value,
+    level_of,
+    share_p_value,
+    verdict,
+)
 from focus_picker.models import DEFAULT_MODEL
 from tests.made_cells import made_cell, photographed, save_image
 
 ROOT = Path(__file__).parents[1]
 MANY = (1e9, 1e9)  # effective numbers at which half an image more in a bin does not show
 LEVELS = np.linspace(0, 1, POINTS)
+
+
+def reference_of(quantiles, effective):
+    return Distribution(n=100, effective=effective, quantiles=tuple(quantiles))
 
 
 # Figures
@@ -64,7 +76,7 @@ def test_index_of_unchanged_independent_images_stays_below_chance(n, m):
     below = []
     for _ in range(300):
         first, second = rng.normal(size=n), rng.normal(size=m)
-        figure = statistics.distribution_figure(np.quantile(first, LEVELS), second, (n, m))
+        figure = reference_of(np.quantile(first, LEVELS), n).figure(second, m)
         below.append(figure.psi < figure.psi_chance)
     assert 0.9 < np.mean(below) < 0.99
 
@@ -72,7 +84,7 @@ def test_index_of_unchanged_independent_images_stays_below_chance(n, m):
 @pytest.mark.parametrize("groups", [8, 12, 20, 40])
 def test_complete_separation_is_found_however_few_groups_there_are(groups):
     size = groups * (groups - 3) / (groups - 1)  # the effective number of groups alike within
-    figure = statistics.distribution_figure(np.linspace(0, 1, POINTS), np.full(groups, 2.0), (size, size))
+    figure = reference_of(np.linspace(0, 1, POINTS), size).figure(np.full(groups, 2.0), size)
     assert figure.psi > figure.psi_chance
 
 
@@ -88,40 +100,36 @@ def test_ks_statistic_is_scipys(digits):
 def test_p_value_is_scipys_for_independent_images():
     rng = np.random.default_rng(2)
     result = stats.ks_2samp(rng.normal(size=300), rng.normal(size=300) + 0.1, method="asymp")
-    assert statistics.ks_p_value(result.statistic, (300, 300)) == pytest.approx(result.pvalue)
+    assert ks_p_value(result.statistic, (300, 300)) == pytest.approx(result.pvalue)
 
 
 def test_p_value_of_few_images_is_never_below_that_of_their_complete_separation():
     exact = stats.ks_2samp(np.arange(6), np.arange(6) + 10, method="exact").pvalue
-    assert statistics.ks_p_value(1.0, (6, 6)) == pytest.approx(exact)
-    assert statistics.ks_p_value(1.0, (3000, 3000)) < 1e-300
-    assert statistics.ks_p_value(0.0, (1, 1)) == 1
+    assert ks_p_value(1.0, (6, 6)) == pytest.approx(exact)
+    assert ks_p_value(1.0, (3000, 3000)) < 1e-300
+    assert ks_p_value(0.0, (1, 1)) == 1
 
 
 def test_share_test_is_fishers_on_effective_counts():
-    assert statistics.share_p_value(0.1, 0.3, (100, 100)) == pytest.approx(
-        stats.fisher_exact([[10, 30], [90, 70]]).pvalue
-    )
-    assert statistics.share_p_value(0.1, 0.3, (10, 10)) > 0.4
+    assert share_p_value(0.1, 0.3, (100, 100)) == pytest.approx(stats.fisher_exact([[10, 30], [90, 70]]).pvalue)
+    assert share_p_value(0.1, 0.3, (10, 10)) > 0.4
 
 
 def test_bins_of_the_reference_hold_a_tenth_each_and_an_atom_is_a_bin_of_its_own():
     values = np.random.default_rng(3).normal(size=1000)
-    for sample, wanted, bins in (
-        (values, 10, 10),
-        (values, 2, 2),
-        (np.r_[np.zeros(500), np.abs(values[:500]) + 1], 10, 6),
+    for sample, sizes, bins in (
+        (values, MANY, 10),
+        (values, (14, 14), 2),
+        (np.r_[np.zeros(500), np.abs(values[:500]) + 1], MANY, 6),
     ):
-        quantiles = np.quantile(sample, LEVELS)
-        edges = statistics.bin_edges(quantiles, wanted)
-        expected = statistics.reference_shares(quantiles, edges)
+        expected, found = statistics.binned_shares(np.quantile(sample, LEVELS), sample, sizes)
         assert (expected > 0).sum() == bins
-        np.testing.assert_allclose(statistics.shares(sample, edges), expected, atol=0.02)
+        np.testing.assert_allclose(found, expected, atol=0.02)
 
 
-@pytest.mark.parametrize(("effective", "bins"), [((30, 900), 10), (MANY, 10), ((29, 900), 5), ((900, 14), 2)])
-def test_few_images_get_few_bins(effective, bins):
-    assert statistics.bin_count(effective) == bins
+@pytest.mark.parametrize(("sizes", "bins"), [((30, 900), 10), (MANY, 10), ((29, 900), 5), ((900, 14), 2)])
+def test_few_images_get_few_bins(sizes, bins):
+    assert len(statistics.binned_shares(LEVELS, LEVELS, sizes)[1]) == bins
 
 
 def test_rounding_is_the_same_before_and_after_a_profile():
@@ -179,7 +187,7 @@ def test_halves_by_field_do_not_drift_although_their_images_seem_to(simulated):
         rows = compare(profile_of(reference, simulated.groups[first]), new, simulated.groups[~first])
         alarms += verdict(rows) != "no drift"
         p_values = [stats.ks_2samp(reference[name], new[name], method="asymp").pvalue for name in names]
-        naive_alarms += (statistics.adjusted(p_values) < 0.05).any()
+        naive_alarms += (stats.false_discovery_control(p_values) < 0.05).any()
     assert alarms <= 5
     assert naive_alarms > 60
 
@@ -343,11 +351,11 @@ def test_rolling_figures_of_whatever_was_kept():
     assert list(figures) == ["unsure", "brightness", "score"]
     assert all(isinstance(figure, DriftFigure) and figure.psi < figure.psi_chance for figure in figures.values())
     # What a group shares counts by groups, also where the service does not know them.
-    assert figures["brightness"].effective < 200 < figures["score"].effective
+    assert figures["brightness"].effective_new < 200 < figures["score"].effective_new
     moved = rolling_drift(profile, {"brightness": dimmed(recent["brightness"]), "score": [*recent["score"], np.nan]})
     assert moved["brightness"].psi > moved["brightness"].psi_chance
     assert moved["brightness"].ks > 0.9
-    assert moved["score"].n == 1000
+    assert moved["score"].n_new == 1000
 
 
 def test_a_value_of_many_digits_equals_its_copy_in_the_profile():
@@ -362,7 +370,7 @@ def test_rolling_figures_leave_out_what_says_nothing():
 
 
 def test_the_figures_of_the_service_import_little():
-    code = "import sys, focus_picker.drift.rolling; print(*sys.modules)"
+    code = "import sys, focus_picker.drift.profile; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"pandas", "scipy", "matplotlib", "cv2", "lightgbm", "joblib", "tensorflow"}
 
