@@ -111,5 +111,8 @@ def test_the_image_serves_either_model_without_tensorflow(image, model):
     with served("--model", str(path), program=program, FOCUS_PICKER_TOKEN="a-long-token") as address:
         answer = httpx.post(f"{address}/score", files={"files": CELL.read_bytes()}, headers=headers)
         assert httpx.get(f"{address}/health").json()["model_loaded"] is True
+        _, option, code = json.loads(re.search(r"HEALTHCHECK .*\\\n +CMD (.*)", FINAL)[1])
+        code = code.replace("http://127.0.0.1:8000", address)
+        subprocess.run([image / "python", option, code], env={"http_proxy": "http://127.0.0.1:9"}, check=True)
     expected = load_model(path).judge([read_image(CELL)]).score[0]
     assert answer.json()["focus_score"] == pytest.approx(expected, abs=1e-5)
