@@ -163,7 +163,7 @@ def train_cnn(
     from focus_picker.training.tracking.tracker import finished_epochs, tracked
 
     start = {"default": DEFAULT_WEIGHTS, "none": None}.get(init, init)
-    settings = {"resume": resume, "controls": controls, "onnx": onnx, "seed": seed, "jobs": jobs}
+    settings: dict = {"resume": resume, "controls": controls, "onnx": onnx, "seed": seed, "jobs": jobs}
     with tracked("train-cnn", output, track, dataset=dataset, preset=preset, init=init, **settings) as tracker:
         if resume:
             tracker.log_epochs(finished_epochs(output))

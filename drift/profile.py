@@ -6,7 +6,7 @@ out the drift of its latest images at every scrape.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -151,7 +151,7 @@ def make_profile(
     )
 
 
-def _sizes(values: np.ndarray, groups: np.ndarray) -> dict[str, float]:
+def _sizes(values: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
     return {"n": len(values), "effective": max(1.0, round(effective_size(values, groups), 1))}
 
 

@@ -182,7 +182,7 @@ class Intermediates:
     def gradient(self) -> np.ndarray:
         """Magnitude of Sobel's gradient, ``(H, W)``, 0 in the outermost pixels."""
         # cv2.magnitude rounds differently from one place in memory to another: features would not repeat bit by bit.
-        squared = cv2.transpose(self.sobel_x_turned)
+        squared: np.ndarray = cv2.transpose(self.sobel_x_turned)
         squared *= squared
         squared += self.sobel_y * self.sobel_y
         return np.sqrt(squared, out=squared)

@@ -134,7 +134,9 @@ def sources() -> list[Path]:
 def _imported(file: Path) -> set[Path]:
     """Files of ours that a module imports, wherever in it."""
     imports = [node for node in ast.walk(ast.parse(file.read_bytes())) if isinstance(node, ast.ImportFrom)]
-    names = [name for node in imports for name in (node.module, *(f"{node.module}.{part.name}" for part in node.names))]
+    names = [
+        name for node in imports for name in (str(node.module), *(f"{node.module}.{part.name}" for part in node.names))
+    ]
     ours = [name.split(".")[1:] for name in names if name.startswith("focus_picker.")]
     return {path for parts in ours if (path := ROOT.joinpath(*parts).with_suffix(".py")).is_file()}
 

@@ -167,13 +167,13 @@ def _add_guarded_routes(app: FastAPI, service: Service, guards: list[Any]) -> No
     files_sent = Annotated[list[MemoryFile], Depends(service.intake.files)]
 
     @app.post("/score", summary="Score one image", responses=REFUSED, openapi_extra=BODY, dependencies=guards)
-    async def score(files: files_sent, z_step_um: ZStep = None) -> ScoreAnswer:  # type: ignore[valid-type]
+    async def score(files: files_sent, z_step_um: ZStep = None) -> ScoreAnswer:
         scored = await service.work(lambda go_on: service.score(files, z_step_um, go_on))
         service.telemetry.count_images([scored])
         return ScoreAnswer.of(scored)
 
     @app.post("/score-batch", summary="Score many", responses=REFUSED, openapi_extra=BODY, dependencies=guards)
-    async def score_batch(files: files_sent, z_step_um: ZStep = None) -> BatchAnswer:  # type: ignore[valid-type]
+    async def score_batch(files: files_sent, z_step_um: ZStep = None) -> BatchAnswer:
         scored = await service.work(lambda go_on: service.score_batch(files, z_step_um, go_on))
         service.telemetry.count_images(scored)
         return BatchAnswer.of(scored)
@@ -187,7 +187,7 @@ def _add_guarded_routes(app: FastAPI, service: Service, guards: list[Any]) -> No
         dependencies=guards,
     )
     async def pick_focus(
-        files: files_sent,  # type: ignore[valid-type]
+        files: files_sent,
         z_step_um: ZStep = None,
         method: Annotated[Method | None, Query(description="How to find the plane; fused if not given.")] = None,
         name: Annotated[str | None, Query(max_length=200, description="Name of the stack in the answer.")] = None,

@@ -70,7 +70,7 @@ def move_from_judged(judged: Judgement, side: SideFile, z_step_um: float | None 
     if z_step_um is not None and not (np.isfinite(z_step_um) and z_step_um > 0):
         raise InputError(f"The z step is {z_step_um} um: give the distance of two slices, greater than zero.")
     score, lower, upper = (float(values[0]) for values in (judged.score, judged.lower, judged.upper))
-    slices, error = -score / side.score_per_slice, _error(lower, upper) / side.score_per_slice
+    slices, error = -score / side.score_per_slice, float(_error(lower, upper)) / side.score_per_slice
     status, advice = _status(-slices, str(judged.status[0]))
     step = side.z_step_um or z_step_um or np.nan
     um, error_um = slices * step, error * step

@@ -99,9 +99,8 @@ def _score_batch(batch: Sequence[Path], model: Model) -> list[ImageScore]:
 
 def row_of(name: str, judged: Judgement) -> ImageScore:
     """Row of the first image that was judged."""
-    return ImageScore(
-        name, *(float(ends[0]) for ends in (judged.score, judged.lower, judged.upper)), str(judged.status[0])
-    )
+    score, lower, upper = (float(values[0]) for values in (judged.score, judged.lower, judged.upper))
+    return ImageScore(name, score, lower, upper, str(judged.status[0]))
 
 
 def unreadable(name: str, error: InputError) -> ImageScore:

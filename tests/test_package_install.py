@@ -98,8 +98,9 @@ def test_every_module_that_is_imported_is_asked_for():
 
 
 def test_packages_are_the_folders_of_modules():
+    others = {"tests", "benchmarks", "build"}
     folders = {path.parent for path in ROOT.glob("[!.]*/**/__init__.py")} | {ROOT}
-    assert set(PACKAGES.values()) == {folder for folder in folders if "tests" not in folder.relative_to(ROOT).parts}
+    assert set(PACKAGES.values()) == {path for path in folders if not others & set(path.relative_to(ROOT).parts[:1])}
 
 
 def test_a_defect_of_ours_is_no_missing_package(monkeypatch):

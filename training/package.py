@@ -24,7 +24,7 @@ RUN_FILES = {  # where it lies in the run folder -> where it lies in the zip
     "history.csv": "history.csv",
     "loss_curve.png": "results/loss_curve.png",
 }
-LEFT_OUT = {"tests", "__pycache__"}  # of conf and the folders of Python modules
+LEFT_OUT = {"tests", "benchmarks", "__pycache__"}  # of conf and the folders of Python modules
 PYTHON_FILES = ("__init__.py", "cli.py", "train.py")
 SINGLE_FILES = (*PYTHON_FILES, "pyproject.toml", "requirements.txt", "report.md", "README.md", "LICENSE")
 SAMPLE = "sample.jpg"

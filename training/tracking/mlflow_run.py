@@ -171,6 +171,7 @@ def log_data(config: Mapping[str, Any]) -> None:
     # mlflow.log_input takes the data themselves or an address that they can be fetched from.
     data = Dataset(name, fingerprint[:DIGEST_LENGTH], source_type="local", source=json.dumps({"uri": name}))
     run = mlflow.active_run()
+    assert run is not None
     mlflow.MlflowClient().log_inputs(run.info.run_id, datasets=[DatasetInput(data)])
     mlflow.set_tags({"dataset": name, "dataset_fingerprint": fingerprint})
 
