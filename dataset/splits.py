@@ -58,10 +58,31 @@ def split_fields(labels: pd.DataFrame, seed: int = 0, linked: Iterable[tuple[str
     labelled = {group[field] for field in labels.loc[labels["focus_score"].notna(), "field"].unique()}
     if len(labelled) < len(PARTS):
         raise InputError(_too_few(len(labelled), labels["field"].nunique(), len(set(group.values()))))
-    draws = {name: place_of(f"{SALT}:{seed}:{name}", FIELD_DIGEST) for name in sorted(set(group.values()))}
+    draws = {name: _draw(seed, name) for name in sorted(set(group.values()))}
     parts = {name: _part_at(draw) for name, draw in draws.items()}
     parts |= _fill_empty({name: parts[name] for name in sorted(labelled)}, draws)
     return labels["field"].map({field: parts[name] for field, name in group.items()}).rename("split")
+
+
+def halve_fields(
+    fields: Iterable[str], seed: int = 0, linked: Iterable[tuple[str, str]] = ()
+) -> tuple[set[str], set[str]]:
+    """Deal fields to two halves by the draws of :func:`split_fields`; linked ones stay together.
+
+    For validation fields that have two questions to answer, such as which epoch is best and how far its scores are
+    off: the answer to the first flatters the model on the fields that gave it.
+    """
+    group = join_linked(fields, linked)
+    names = sorted(set(group.values()), key=lambda name: _draw(seed, name))
+    first = set(names[: len(names) // 2])
+    halves: tuple[set[str], set[str]] = (set(), set())
+    for field, name in group.items():
+        halves[name not in first].add(field)
+    return halves
+
+
+def _draw(seed: int, name: str) -> float:
+    return place_of(f"{SALT}:{seed}:{name}", FIELD_DIGEST)
 
 
 def place_of(name: str, digest: Callable[[bytes], Any] = hashlib.sha256) -> float:

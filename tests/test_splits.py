@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.splits import PARTS, join_linked, split_fields
+from focus_picker.dataset.splits import PARTS, halve_fields, join_linked, split_fields
 
 KNOWN_VALIDATION = ["stack_003"]
 KNOWN_TEST = ["stack_006"]
@@ -142,3 +142,19 @@ def test_every_part_has_a_labelled_field():
         labels = table(names(12), unlabelled=names(9))
         split = split_fields(labels, seed)
         assert set(split[labels["focus_score"].notna()]) == set(PARTS)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sets(st.text(min_size=1, max_size=6), max_size=30), st.integers(0, 2**40))
+def test_halves_are_even_share_nothing_and_do_not_depend_on_order(fields, seed):
+    choice, calibration = halve_fields(sorted(fields), seed)
+    assert choice | calibration == fields
+    assert not choice & calibration
+    assert len(calibration) - len(choice) in (0, 1)
+    assert halve_fields(sorted(fields, reverse=True), seed) == (choice, calibration)
+
+
+def test_linked_fields_are_in_one_half():
+    links = [(name, "stack_000") for name in names(10)[::2]]
+    halves = halve_fields(names(10), 0, links)
+    assert sorted(len(half & set(names(10)[::2])) for half in halves) == [0, 5]
