@@ -4,11 +4,20 @@ import cv2
 import numpy as np
 import pytest
 
+from focus_picker.dataset.images import LUMA
 from focus_picker.dataset.simulation.cells import CELL_KINDS, draw_specimen
 from focus_picker.dataset.simulation.instrument import Instrument, known_instruments, load_instrument
 from focus_picker.dataset.simulation.optics import pupil, source_points, through_focus
 from focus_picker.dataset.simulation.specimen import Specimen
-from focus_picker.dataset.simulation.zero import absorbing_texture, focus_zero_um, tenengrad
+from focus_picker.dataset.simulation.zero import (
+    MEASURES,
+    _peak_um,
+    absorbing_texture,
+    optical_zero_um,
+    scan_planes_um,
+    sharpest_um,
+    tenengrad,
+)
 
 IDEAL = Instrument(
     name="ideal", numerical_aperture=0.8, immersion_index=1.0, pixel_um=0.1, condenser_sigma=0.5, z_step_um=0.5
@@ -95,24 +104,55 @@ def test_blur_grows_with_distance_on_both_sides():
     z = np.array([0.0, 0.75, 1.5, 2.25, 3.0])
     texture = absorbing_texture(SHAPE, 0.1, np.random.default_rng(3))
     for side in (-1, 1):
-        sharpness = [tenengrad(image) for image in through_focus(texture, IDEAL, side * z)]
+        sharpness = [tenengrad(grey(image)) for image in through_focus(texture, IDEAL, side * z)]
         assert np.all(np.diff(sharpness) < 0)
 
 
 @pytest.mark.parametrize("name", known_instruments())
-def test_an_absorbing_texture_is_sharpest_within_half_a_slice_of_zero(name):
+def test_an_absorbing_texture_is_sharpest_within_half_a_slice_of_the_optical_zero(name):
     instrument = load_instrument(name)
     texture = absorbing_texture((160, 144), instrument.pixel_um, np.random.default_rng(11))
     z = instrument.z_step_um * np.linspace(-2, 2, 33)
-    sharpness = [tenengrad(i) for i in through_focus(texture, instrument, focus_zero_um(instrument) + z)]
+    sharpness = [tenengrad(grey(i)) for i in through_focus(texture, instrument, optical_zero_um(instrument) + z)]
     assert abs(z[int(np.argmax(sharpness))]) <= instrument.z_step_um / 2
 
 
 def test_spherical_aberration_moves_zero_and_its_sign_decides_where():
-    zeros = [focus_zero_um(IDEAL.model_copy(update={"spherical_waves": waves})) for waves in (-0.1, 0.0, 0.1)]
+    zeros = [optical_zero_um(IDEAL.model_copy(update={"spherical_waves": waves})) for waves in (-0.1, 0.0, 0.1)]
     assert zeros[1] == pytest.approx(0.0, abs=0.02)
     assert zeros[0] == pytest.approx(-zeros[2], abs=0.02)
     assert abs(zeros[0]) > 0.05
+
+
+def grey(image):
+    return np.ascontiguousarray(image @ LUMA, dtype=np.float32)
+
+
+@pytest.mark.parametrize("name", known_instruments())
+def test_measures_agree_where_a_cell_looks_sharpest(name):
+    """No measure's own peak lies more than 0.1 slice from the consensus on the mean over cells, or a third on one."""
+    instrument, planes = load_instrument(name), scan_planes_um(load_instrument(name))
+    away = []
+    for seed, kind in enumerate(CELL_KINDS):
+        specimen = draw_specimen(kind, (150, 150), instrument.pixel_um, 0.06, np.random.default_rng(seed))
+        images = through_focus(specimen, instrument, planes)
+        zero = sharpest_um(images, planes)
+        alone = [_peak_um([measure(grey(image)) for image in images], planes) for measure in MEASURES]
+        away.append((np.array(alone) - zero) / instrument.z_step_um)
+    assert np.abs(np.mean(away, axis=0)).max() <= 0.1
+    assert np.abs(away).max() <= 0.33
+
+
+def test_phase_moves_where_a_cell_looks_sharpest_and_its_sign_decides_where():
+    """An absorbing disc is sharpest at the optical zero; phase moves it, and the opposite phase the other way."""
+    planes = scan_planes_um(IDEAL)
+    zeros = [
+        sharpest_um(through_focus(disc(density=0.5, path_um=path), IDEAL, planes), planes)
+        for path in (-0.05, 0.0, 0.05)
+    ]
+    assert zeros[1] == pytest.approx(0.0, abs=0.03)
+    assert zeros[0] == pytest.approx(-zeros[2], abs=0.05)
+    assert abs(zeros[2]) > 0.1
 
 
 def test_condenser_points_are_symmetric_fill_the_disc_and_suffice():

@@ -58,7 +58,7 @@ def test_writes_the_owners_format_with_truth(simulated):
     labels = pd.read_csv(simulated / "focus_labels.csv")
     truth = pd.read_csv(simulated / "truth.csv")
     assert list(labels.columns) == ["image_path", "focus_score"]
-    assert list(truth.columns) == ["image_path", "defocus_um", "best_z_slice"]
+    assert list(truth.columns) == ["image_path", "defocus_um", "best_z_slice", "optical_z_slice"]
     assert len(labels) == 6 * SMALL.n_slices
     assert all((simulated / path).is_file() for path in labels.image_path)
     assert labels.image_path.equals(truth.image_path)
@@ -88,11 +88,12 @@ def test_the_labelled_best_slice_is_among_the_sharpest(simulated):
     labels = pd.read_csv(simulated / "focus_labels.csv")
     labels["stack"] = labels.image_path.str.split("/").str[1]
     labels["sharpness"] = [
-        tenengrad(cv2.imread(str(simulated / path)).astype(np.float32)) for path in labels.image_path
+        tenengrad(cv2.imread(str(simulated / path), cv2.IMREAD_GRAYSCALE).astype(np.float32))
+        for path in labels.image_path
     ]
     for _, stack in labels.groupby("stack"):
         sharpest = stack.loc[stack.sharpness.idxmax(), "focus_score"]
-        assert abs(sharpest) <= 2 * SMALL.score_per_slice  # phase moves the look of a cell by a slice or so
+        assert abs(sharpest) <= SMALL.score_per_slice
 
 
 def test_same_seed_same_bytes_whatever_the_number_of_processes(simulated, tmp_path):

@@ -12,7 +12,7 @@ from focus_picker.dataset.simulation.crops import read_crop, specimen_from_image
 from focus_picker.dataset.simulation.instrument import Instrument
 from focus_picker.dataset.simulation.optics import through_focus
 from focus_picker.dataset.simulation.specimen import Specimen
-from focus_picker.dataset.simulation.zero import focus_zero_um
+from focus_picker.dataset.simulation.zero import optical_zero_um, scan_planes_um, sharpest_um
 
 CELL_SPREAD_SLICES = 0.3  # cells of one field lie at slightly different heights of the smear
 
@@ -47,7 +47,9 @@ class CellStack:
     images
         ``(Z, H, W, 3)`` uint8 RGB.
     best_slice
-        True best plane in slices, between slices.
+        Where the noise-free cell looks sharpest, in slices, between slices.
+    optical_slice
+        Where an absorbing texture would look sharpest, in slices.
     defocus_um
         ``(Z,)`` signed distance of each slice from the best plane; positive = lens too far.
     score
@@ -57,6 +59,7 @@ class CellStack:
     name: str
     images: np.ndarray
     best_slice: float
+    optical_slice: float
     defocus_um: np.ndarray
     score: np.ndarray
 
@@ -83,11 +86,12 @@ def simulate_field(plan: FieldPlan, instrument: Instrument, source_pixel_um: flo
         best = float(np.clip(field_best + CELL_SPREAD_SLICES * rng.standard_normal(), 0, last))
         shape = tuple(round(um / instrument.pixel_um) for um in rng.uniform(*instrument.crop_um, 2))
         defocus_um = instrument.z_step_um * (np.arange(instrument.n_slices) - best)
-        intensity = _image_cell(picture, shape, instrument, defocus_um, source_pixel_um, rng)
+        intensity, zero_um = _image_cell(picture, shape, instrument, defocus_um, source_pixel_um, rng)
+        optical = best + (optical_zero_um(instrument) - zero_um) / instrument.z_step_um
         light = vignette(shape, tuple(rng.uniform(-0.7, 0.6, 2)), 0.1 / max(shape), exposure.vignetting)
         images = photograph(intensity, light, exposure, instrument.camera, rng)
         score = instrument.score_per_slice * (np.arange(instrument.n_slices) - np.rint(best))
-        stacks.append(CellStack(f"{plan.name}_cell_{number}", images, best, defocus_um, score))
+        stacks.append(CellStack(f"{plan.name}_cell_{number}", images, best, optical, defocus_um, score))
     return stacks
 
 
@@ -98,16 +102,21 @@ def _image_cell(
     defocus_um: np.ndarray,
     source_pixel_um: float,
     rng: np.random.Generator,
-) -> np.ndarray:
-    """Intensity ``(Z, H, W, 3)`` on the camera's pixels, margins cut off."""
+) -> tuple[np.ndarray, float]:
+    """Intensity ``(Z, H, W, 3)`` on the camera's pixels, margins cut off, and the plane that looks sharpest."""
     fine = instrument.oversampling
     margin = _margin_px(instrument, float(np.abs(defocus_um).max()))
     grid = tuple(fine * fft.next_fast_len(size + 2 * margin) for size in shape)
     specimen = _make_specimen(picture, grid, instrument, source_pixel_um, rng)
-    intensity = through_focus(specimen, instrument, focus_zero_um(instrument) + defocus_um)
     top, left = ((total // fine - size) // 2 for total, size in zip(grid, shape, strict=True))
-    pixels = intensity[:, fine // 2 :: fine, fine // 2 :: fine]
-    return pixels[:, top : top + shape[0], left : left + shape[1]]
+
+    def on_camera(planes_um: np.ndarray) -> np.ndarray:
+        pixels = through_focus(specimen, instrument, planes_um)[:, fine // 2 :: fine, fine // 2 :: fine]
+        return pixels[:, top : top + shape[0], left : left + shape[1]]
+
+    scan_um = scan_planes_um(instrument)
+    zero_um = sharpest_um(on_camera(scan_um), scan_um)
+    return on_camera(zero_um + defocus_um), zero_um
 
 
 def _margin_px(instrument: Instrument, farthest_um: float) -> int:

@@ -179,6 +179,7 @@ def _write_stack(stack: CellStack, draft: Path, jpeg_quality: int) -> pd.DataFra
             "focus_score": stack.score,
             "defocus_um": stack.defocus_um,
             "best_z_slice": stack.best_slice,
+            "optical_z_slice": stack.optical_slice,
         }
     )
 
@@ -186,5 +187,5 @@ def _write_stack(stack: CellStack, draft: Path, jpeg_quality: int) -> pd.DataFra
 def _write_tables(table: pd.DataFrame, draft: Path) -> None:
     labels = table[["image_path"]].assign(focus_score=table.focus_score.round(6) + 0.0)  # + 0.0 turns -0.0 into 0.0
     labels.to_csv(draft / "focus_labels.csv", index=False)
-    truth = table[["image_path", "defocus_um", "best_z_slice"]].round(5)
+    truth = table[["image_path", "defocus_um", "best_z_slice", "optical_z_slice"]].round(5)
     truth.to_csv(draft / "truth.csv", index=False)

@@ -1,10 +1,10 @@
-"""Where zero is: the plane in which a purely absorbing texture looks sharpest through an instrument.
+"""Where zero is: the plane in which a cell looks sharpest, and, for comparison, where an absorbing texture would.
 
-People label the plane that looks sharpest. With spherical aberration and axial colour that is not the plane where the
-pupil's phase is flat; they differ by up to a slice or two. Phase is left out on purpose: it shifts the look of one cell
-and not that of another, so it cannot define the instrument's zero.
+People label the plane that looks sharpest, sharpness measures find it, and a lens should go there. With phase,
+spherical aberration and axial colour it is neither where the pupil's phase is flat nor the same for every cell.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import cv2
@@ -15,6 +15,76 @@ from focus_picker.dataset.images import LUMA
 from focus_picker.dataset.simulation.instrument import Instrument
 from focus_picker.dataset.simulation.optics import through_focus
 from focus_picker.dataset.simulation.specimen import Specimen
+
+SCAN_DEPTHS, SCAN_STEP = 1.5, 0.25  # depths of field to either side of the optical zero, and between scanned planes
+
+
+def tenengrad(grey: np.ndarray) -> float:
+    """Mean squared Sobel gradient (Tenenbaum 1970)."""
+    gradient = cv2.Sobel(grey, cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(grey, cv2.CV_32F, 0, 1) ** 2
+    return float(gradient.mean())
+
+
+def brenner(grey: np.ndarray) -> float:
+    """Mean squared difference of pixels two apart, both ways (Brenner et al. 1976)."""
+    return float(((grey[2:] - grey[:-2]) ** 2).mean() + ((grey[:, 2:] - grey[:, :-2]) ** 2).mean())
+
+
+def modified_laplacian(grey: np.ndarray) -> float:
+    """Mean of the summed magnitudes of both second derivatives (Nayar and Nakagawa 1994), at half scale."""
+    half = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    second = np.array([[-1, 2, -1]], np.float32)
+    return float(sum(np.abs(cv2.filter2D(half, cv2.CV_32F, kernel)).mean() for kernel in (second, second.T)))
+
+
+def vollath_f4(grey: np.ndarray) -> float:
+    """Autocorrelation at one pixel less that at two (Vollath 1987), both ways, over the same pixels."""
+    g = grey - grey.mean()
+    return float(sum((v[1:-1] * (v[2:] + v[:-2]) / 2 - v[2:] * v[:-2]).mean() for v in (g, g.T)))
+
+
+def gradient_energy(grey: np.ndarray) -> float:
+    """Mean squared difference of neighbouring pixels after light smoothing, both ways."""
+    smooth = cv2.GaussianBlur(grey, (0, 0), 1.0)
+    return float((np.diff(smooth, axis=0) ** 2).mean() + (np.diff(smooth, axis=1) ** 2).mean())
+
+
+MEASURES: tuple[Callable[[np.ndarray], float], ...] = (
+    tenengrad,
+    brenner,
+    modified_laplacian,
+    vollath_f4,
+    gradient_energy,
+)
+"""Of a float32 luminance ``(H, W)``. Written here and not taken from ``features``: truth must not move with them."""
+
+
+def sharpest_um(intensity: np.ndarray, planes_um: np.ndarray) -> float:
+    """Plane in which noise-free images look sharpest: the median of what ``MEASURES`` find, each between planes.
+
+    Parameters
+    ----------
+    intensity
+        ``(Z, H, W, 3)``, noise-free.
+    planes_um
+        ``(Z,)`` equally spaced, about a quarter of a depth of field apart.
+    """
+    luminance = [np.ascontiguousarray(image @ LUMA, dtype=np.float32) for image in intensity]
+    return float(np.median([_peak_um([measure(grey) for grey in luminance], planes_um) for measure in MEASURES]))
+
+
+def _peak_um(sharpness: list[float], planes_um: np.ndarray) -> float:
+    """Vertex of the parabola through the largest value and its neighbours."""
+    peak = int(np.clip(np.argmax(sharpness), 1, len(planes_um) - 2))
+    before, at, after = sharpness[peak - 1 : peak + 2]
+    offset = 0.5 * (before - after) / (before - 2 * at + after)
+    return float(planes_um[peak] + (planes_um[1] - planes_um[0]) * np.clip(offset, -1, 1))
+
+
+def scan_planes_um(instrument: Instrument) -> np.ndarray:
+    """Planes about the optical zero among which a cell's sharpest one is looked for, micrometres."""
+    steps = round(SCAN_DEPTHS / SCAN_STEP)
+    return optical_zero_um(instrument) + SCAN_STEP * instrument.depth_of_field_um * np.arange(-steps, steps + 1)
 
 
 def absorbing_texture(shape: tuple[int, int], grid_um: float, rng: np.random.Generator) -> Specimen:
@@ -30,16 +100,9 @@ def absorbing_texture(shape: tuple[int, int], grid_um: float, rng: np.random.Gen
     return Specimen(density=np.repeat(density[..., None], 3, axis=2), path_um=np.zeros(shape))
 
 
-def tenengrad(intensity: np.ndarray) -> float:
-    """Mean squared Sobel gradient of the luminance of one ``(H, W, 3)`` image (Tenenbaum 1970)."""
-    grey = intensity @ LUMA
-    gradient = cv2.Sobel(grey, cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(grey, cv2.CV_32F, 0, 1) ** 2
-    return float(gradient.mean())
-
-
 @lru_cache(maxsize=256)
-def focus_zero_um(instrument: Instrument) -> float:
-    """Plane, relative to the object, that counts as score zero for this instrument, micrometres.
+def optical_zero_um(instrument: Instrument) -> float:
+    """Plane, relative to the object, in which an absorbing texture looks sharpest through this instrument, micrometres.
 
     Tenengrad of :func:`absorbing_texture` is scanned over two depths of field either side in steps of an eighth, and
     a parabola through the peak and its neighbours gives the position between steps.
@@ -49,8 +112,5 @@ def focus_zero_um(instrument: Instrument) -> float:
     texture = absorbing_texture((side, side), grid_um, np.random.default_rng(0))
     step_um = instrument.depth_of_field_um / 8
     planes_um = step_um * np.arange(-16, 17)
-    sharpness = np.array([tenengrad(image) for image in through_focus(texture, instrument, planes_um)])
-    peak = int(np.clip(np.argmax(sharpness), 1, len(planes_um) - 2))
-    before, at, after = sharpness[peak - 1 : peak + 2]
-    offset = 0.5 * (before - after) / (before - 2 * at + after)
-    return float(planes_um[peak] + step_um * np.clip(offset, -1, 1))
+    images = through_focus(texture, instrument, planes_um)
+    return _peak_um([tenengrad(np.float32(image @ LUMA)) for image in images], planes_um)
