@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.version import VERSION as __version__
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
 
+    from focus_picker.dataset.version import VERSION as __version__
     from focus_picker.models.contract import Judgement, Model
     from focus_picker.stack_inference.pick import Pick
     from focus_picker.stack_inference.single_image import ImageScore
 
-_TYPES = {
-    "Judgement": "models.contract",
-    "Model": "models.contract",
-    "Pick": "stack_inference.pick",
-    "ImageScore": "stack_inference.single_image",
+_ON_DEMAND = {
+    "ImageScore": ("stack_inference.single_image", "ImageScore"),
+    "Judgement": ("models.contract", "Judgement"),
+    "Model": ("models.contract", "Model"),
+    "Pick": ("stack_inference.pick", "Pick"),
+    "__version__": ("dataset.version", "VERSION"),
 }
 
 __all__ = [
@@ -42,10 +43,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a type of the interface when it is first asked for."""
-    if name not in _TYPES:
+    """Import what is not there yet when it is first asked for."""
+    if name not in _ON_DEMAND:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_TYPES[name]}"), name)
+    module, attribute = _ON_DEMAND[name]
+    return getattr(import_module(f"{__name__}.{module}"), attribute)
 
 
 def load_model(path: str | Path | None = None) -> "Model":

@@ -6,7 +6,7 @@ the weights, so that nothing in it (intervals, stack calibration) can be taken f
 
 import hashlib
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
@@ -17,7 +17,7 @@ from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
 from focus_picker.models.intervals import HalfWidths, Widening
 from focus_picker.models.stack_calibration import StackCalibration
 
-FORMAT = "focus-picker model 2"  # rises when a reader of older files would misread it
+FORMAT: Final = "focus-picker model 2"  # rises when a reader of older files would misread it
 
 Range = tuple[FiniteFloat, FiniteFloat]
 
