@@ -71,9 +71,13 @@ class Fingerprint:
 def fingerprint_image(dataset: Path, image_path: str) -> Fingerprint:
     """Read one image and reduce it; an unreadable image gives a Fingerprint with ``error``."""
     try:
-        image = read_image(dataset / image_path)
+        return fingerprint_of(image_path, read_image(dataset / image_path))
     except InputError as error:
         return Fingerprint(image_path, error=str(error))
+
+
+def fingerprint_of(image_path: str, image: np.ndarray) -> Fingerprint:
+    """Reduce one image that was read already."""
     grey = grey_of(image)
     return Fingerprint(
         image_path,

@@ -19,15 +19,21 @@ pixels.
 """
 
 import math
+from functools import partial
+from itertools import product
 
-from focus_picker.features.intermediates import Intermediates
+from focus_picker.features.feature import LOG, Family
+from focus_picker.features.intermediates import BLUE, GREEN, RED, Intermediates
 from focus_picker.features.kernels import LEAST_RMS, log_ratio, mean_product
 
 COLOUR_FLOOR = 2e-3  # grey levels squared per band and channel: below what a camera's noise leaves there
-GREY = 3  # row of a profile, after red, green and blue
+COLOURS = ("red", "green", "blue", "grey")  # rows of a profile; the first three are an image's channels
+GREY = 3
 
-INNER_RIM, INNER_EDGE, EDGE, OUTER_EDGE, OUTER_RIM, HALO = range(1, 7)
+STEPS = {"inner_rim": 1, "inner_edge": 2, "edge": 3, "outer_edge": 4, "outer_rim": 5, "halo": 6}
 """Steps of a boundary's profile from one ring to the next outwards, by the inner ring's index."""
+
+TEAGUE = "after Teague 1983"  # transport of intensity
 
 RING_PITCH_PX = 2  # rings of the nucleus are one pixel of the half scale wide
 LEAST_RISE = 0.05  # of the contrast between background and nucleus
@@ -35,7 +41,10 @@ LEAST_RISE = 0.05  # of the contrast between background and nucleus
 
 # Third-order statistics of one image: transport of intensity
 
+TRANSPORT = Family("transport of intensity")
 
+
+@TRANSPORT.declare("Are the finest grains dark or bright?", sign=-1, source=TEAGUE)
 def laplacian_skewness(image: Intermediates) -> float:
     """Skewness of the Laplacian at full scale: dark grains curve up (positive), bright ones down.
 
@@ -63,7 +72,19 @@ def quarter_scale(image: Intermediates, moment: str) -> float:
     return image.quarter_moments[moment]
 
 
+for _name, _compute, _label, _sign in (
+    ("half_intensity_skewness", half_scale, "Are the rarest levels dark or bright, at half scale?", 1),
+    ("half_laplacian_skewness", half_scale, "Are the grains dark or bright, at half scale?", -1),
+    ("half_transport", half_scale, "Do dark parts curve up or down, at half scale?", -1),
+    ("half_detail_side", half_scale, "Is detail on the dark or the bright side, at half scale?", 1),
+    ("quarter_detail_side", quarter_scale, "Is detail on the dark or the bright side, at quarter scale?", 1),
+):
+    TRANSPORT.add(_name, partial(_compute, moment=_name.partition("_")[2]), _label, _sign, source=TEAGUE)
+
+
 # Rims: the mean level at each distance from a boundary
+
+NUCLEUS, CELL = Family("rims of the nucleus"), Family("rims of the cell")
 
 
 def nucleus_step(image: Intermediates, channel: int, step: int) -> float:
@@ -78,6 +99,17 @@ def nucleus_step(image: Intermediates, channel: int, step: int) -> float:
     return profile[step + 1] - profile[step]
 
 
+for _channel, _signs in {
+    GREY: {"inner_rim": 1, "outer_edge": -1, "halo": 1},
+    RED: {"inner_rim": 1, "outer_edge": -1},
+    BLUE: {"inner_rim": -1, "inner_edge": -1, "edge": -1, "outer_edge": 1, "outer_rim": 1},
+}.items():
+    for _step, _sign in _signs.items():
+        _name = f"nucleus_{_step}_{COLOURS[_channel]}".removesuffix("_grey")
+        _label = f"Brightness step at the nucleus' {_step.replace('_', ' ')}, in {COLOURS[_channel]}"
+        NUCLEUS.add(_name, partial(nucleus_step, channel=_channel, step=STEPS[_step]), _label, _sign, source=TEAGUE)
+
+
 def cell_step(image: Intermediates, step: int) -> float:
     """The same in grey about the boundary of everything darker than the background: cytoplasm, and red cells about it.
 
@@ -86,6 +118,12 @@ def cell_step(image: Intermediates, step: int) -> float:
     return image.cell_profile[step + 1] - image.cell_profile[step]
 
 
+for _step in ("inner_rim", "outer_edge", "outer_rim"):
+    _label = f"Brightness step at the cell's {_step.replace('_', ' ')}"
+    CELL.add(f"cell_{_step}", partial(cell_step, step=STEPS[_step]), _label, sign=1, source=TEAGUE)
+
+
+@NUCLEUS.declare("How far the nucleus' edge in red lies outside that in blue", sign=-1, unit="pixels")
 def red_blue_shift(image: Intermediates) -> float:
     """Pixels by which the nucleus' edge lies farther out in red than in blue.
 
@@ -106,6 +144,8 @@ def _edge_place(profile: list[float]) -> float:
 
 # Channels against each other, band by band
 
+PHASE, AXIAL_COLOUR = Family("phase against absorption"), Family("axial colour")
+
 
 def colour_sharpness(image: Intermediates, first: int, second: int, band: int) -> float:
     """Logarithm of one channel's power over another's in a band, against the same in the lowest band.
@@ -117,6 +157,12 @@ def colour_sharpness(image: Intermediates, first: int, second: int, band: int) -
         return 0.0
     one, two = image.colour_bands[first][first], image.colour_bands[second][second]
     return log_ratio(one[band], two[band], COLOUR_FLOOR) - log_ratio(one[0], two[0], COLOUR_FLOOR)
+
+
+for _second, _band in product((BLUE, GREEN), (2, 4)):
+    _name = f"red_{COLOURS[_second]}_sharpness_{_band}"
+    _label = f"Detail of red over that of {COLOURS[_second]}, frequency band {_band}"
+    AXIAL_COLOUR.add(_name, partial(colour_sharpness, first=RED, second=_second, band=_band), _label, 1, unit=LOG)
 
 
 def coherence(image: Intermediates, first: int, second: int, band: int) -> float:
@@ -132,6 +178,12 @@ def coherence(image: Intermediates, first: int, second: int, band: int) -> float
     return (pairs[first][second][band] - power) / (power + COLOUR_FLOOR)
 
 
+for _second, _band in product((GREEN, RED), (1, 2, 3)):
+    _label = f"Do blue and {COLOURS[_second]} show the same detail, frequency band {_band}?"
+    _compute = partial(coherence, first=BLUE, second=_second, band=_band)
+    PHASE.add(f"blue_{COLOURS[_second]}_coherence_{_band}", _compute, _label, sign=-1)
+
+
 def transfer(image: Intermediates, first: int, second: int, band: int) -> float:
     """How much of ``second``'s pattern in a band the channel ``first`` shows, minus 1 (regression coefficient).
 
@@ -144,3 +196,11 @@ def transfer(image: Intermediates, first: int, second: int, band: int) -> float:
         return 0.0
     pairs = image.colour_bands
     return (pairs[first][second][band] + COLOUR_FLOOR) / (pairs[second][second][band] + COLOUR_FLOOR) - 1
+
+
+for _first, _second, _bands in ((BLUE, GREEN, (0, 1, 2, 3)), (BLUE, RED, (1, 2)), (RED, GREEN, (1, 2, 3))):
+    for _band in _bands:
+        _one, _other = COLOURS[_first], COLOURS[_second]
+        _label = f"How strongly {_one} shows {_other}'s detail, frequency band {_band}"
+        _compute = partial(transfer, first=_first, second=_second, band=_band)
+        PHASE.add(f"{_one}_{_other}_transfer_{_band}", _compute, _label, sign=-1)

@@ -5,9 +5,10 @@ import hashlib
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -25,25 +26,32 @@ PROCESSES_FROM = 200  # below that, starting processes takes longer than the ima
 ROOT = Path(__file__).parents[1]  # of the package
 NAMED_FAULTS = 3  # unreadable images that an error message names; the rest are counted
 
+Found = TypeVar("Found")  # what is made of an image beside its features
 Row = np.ndarray  # (features,) float32 in the order of COLUMNS
 
 
 def feature_table(
-    paths: Sequence[str | Path], *, jobs: int = 2, cache: Path | None = None, progress: bool = True
+    paths: Sequence[str | Path],
+    *,
+    jobs: int = 2,
+    cache: Path | None = None,
+    also: Callable[[str, np.ndarray], Found] | None = None,
+    take: Callable[[Found], None] = lambda found: None,
 ) -> pd.DataFrame:
-    """Compute every measure and cue of every image.
+    """Compute every measure and cue of every image; each file is decoded once, whatever else is wanted of it.
 
     Parameters
     ----------
     paths
-        Image files. The same content under two names is computed once.
+        Image files. The same content under two names is measured once.
     jobs
         Processes.
     cache
         Folder where rows are kept between calls, by the SHA-256 of the file's bytes; made if missing. Each version of
         the feature code has its own file there, so that an edit starts afresh. None keeps nothing.
-    progress
-        Show a bar on a terminal.
+    also, take
+        What else is to be made of each path and its pixels, in the process that decoded them; and what receives it
+        here, path by path in the given order. With it every file is decoded, without it only what the cache lacks.
 
     Returns
     -------
@@ -58,13 +66,20 @@ def feature_table(
     """
     digests, faults = _digests(paths)
     rows = _load(cache)
-    pending = {digest: path for path, digest in digests.items() if digest not in rows}
+    pending = {digest: path for path, digest in reversed(digests.items()) if digest not in rows}  # the first of equals
+    orders = [(path, pending.get(digest) == path) for path, digest in digests.items()]
+    wanted = [order for order in orders if order[1] or also]
+    work = partial(_read_file, also=also)
+    outcomes = parallel_map(work, wanted, "reading images", jobs=jobs, batch=BATCH, processes_from=PROCESSES_FROM)
     try:
-        for digest, outcome in _compute(pending, jobs, progress):
+        for (path, measured), (outcome, found) in zip(wanted, outcomes, strict=True):
             if isinstance(outcome, str):
                 faults.append(outcome)
-            else:
-                rows[digest] = outcome
+                continue
+            if measured:
+                rows[digests[path]] = outcome
+            if found is not None:
+                take(found)
     finally:
         # Also after Ctrl-C: an hour's work on a large set is there for the next call.
         if pending:
@@ -87,29 +102,20 @@ def _digests(paths: Sequence[str | Path]) -> tuple[dict[str, str], list[str]]:
     return digests, faults
 
 
-def _compute(pending: Mapping[str, str], jobs: int, progress: bool) -> Iterator[tuple[str, Row | str]]:
-    """Yield digest and row, or digest and fault, of each pending file in order."""
-    outcomes = parallel_map(
-        _measure_file,
-        list(pending.values()),
-        "measuring images",
-        jobs=jobs,
-        batch=BATCH,
-        processes_from=PROCESSES_FROM,
-    )
-    return zip(pending, outcomes, strict=True)
-
-
-def _measure_file(path: str) -> Row | str:
-    """Measure one file; a file at fault becomes its sentence."""
+def _read_file(
+    order: tuple[str, bool], also: Callable[[str, np.ndarray], Found] | None
+) -> tuple[Row | str, Found | None]:
+    """Decode one file, measure it if so ordered, and do what else is wanted; a file at fault becomes its sentence."""
+    path, measured = order
     try:
         image = read_image(path)
     except InputError as error:
-        return str(error)
+        return str(error), None
     try:
-        return np.array(list(measure(image).values()), np.float32)
+        row = np.array(list(measure(image).values()) if measured else [], np.float32)
     except InputError as error:
-        return f"{path}: {error}"
+        return f"{path}: {error}", None
+    return row, also(path, image) if also else None
 
 
 def _fault_sentence(faults: Sequence[str], total: int) -> str:

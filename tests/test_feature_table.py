@@ -92,7 +92,7 @@ def test_edited_code_starts_afresh(images, counted, tmp_path, monkeypatch):
 
 
 def test_version_covers_every_module_that_makes_features():
-    """What Python itself loads of ours to read each kind of image and to measure it, and nothing that only trains."""
+    """What Python itself loads of ours to read each kind of image and to measure it."""
     code = """if True:
         import sys
         from focus_picker.features.measures import measure
@@ -100,7 +100,7 @@ def test_version_covers_every_module_that_makes_features():
         print(*(module.__file__ for name, module in sys.modules.items() if name.startswith("focus_picker.")))"""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {Path(file) for file in run.stdout.split() if not file.endswith("__init__.py")}
-    assert set(sources()) == loaded
+    assert set(sources()) == {file for file in loaded if file.stem != "version"}  # which the package itself shows
     assert {"tiff_metadata", "kernels", "asymmetry"} <= {file.stem for file in loaded}
 
 
