@@ -1,11 +1,12 @@
-"""Which reference makes an attribution map true? `python -m benchmarks.attribution data/default/dry50`.
+"""Which reference makes an attribution map true?
 
 On a simulated data set the in-focus picture of the same cell is known. Putting a piece of it into an image that is out
 of focus changes the score by what that piece had to say; a good map gives each piece about that share. For every
 reference: what it scores itself, how often the map's sum has the sign of the true score, the correlation of shares and
-true effects, and that of maps by two seeds. Ten minutes on two cores; the table goes into docs/explain.md by hand.
+true effects, and that of maps by two seeds.
 """
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,8 @@ import numpy as np
 import pandas as pd
 import typer
 
+from benchmarks.report import Output, Report, run
+from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.images import read_image
 from focus_picker.dataset.labels import read_labels, read_truth, true_scores
 from focus_picker.deep.window import native_window
@@ -51,24 +54,31 @@ REFERENCES: dict[str, MakeReference] = {
 ORACLE = "the same cell in focus (unknown in practice)"
 
 
-def main(
+def compare_references(
     dataset: Annotated[Path, typer.Argument(help="Simulated data set of whole stacks with truth.")],
-    images: Annotated[int, typer.Option(help="Images to explain.")] = 24,
+    images: Annotated[int, typer.Option(min=1, help="Images to explain.")] = 24,
     seed: Annotated[int, typer.Option(help="Of the choice of images.")] = 0,
-) -> None:
-    """Print one row a reference."""
+    reference: Annotated[
+        list[str] | None, typer.Option(help="Of the table's; repeat it for more.", show_default="all")
+    ] = None,
+    output: Output = None,
+) -> Report:
+    """Report means over the images, one row a reference."""
+    if unknown := set(reference or ()) - {*REFERENCES, ORACLE}:
+        raise InputError(f"--reference {unknown.pop()!r} is unknown; give one of {', '.join([*REFERENCES, ORACLE])}")
     student = load_student(DEFAULT_WEIGHTS)
     score, scale = expected_score(student.network, student.side.bins), student.side.score_per_slice
     rows = []
     for truth, window, in_focus in chosen(dataset, images, seed):
         effects = true_effects(score, window, in_focus)
         makers = {**REFERENCES, ORACLE: lambda _image, _rng, known=in_focus: known.astype(np.float32)}
-        for name, make in makers.items():
-            found, again = (attribute(score, window, scale, make_reference=make, seed=seed) for seed in (0, 1))
+        for name in reference or makers:
+            found, again = (attribute(score, window, scale, make_reference=makers[name], seed=seed) for seed in (0, 1))
             rows.append({"reference": name, **judged(found, again, truth, effects)})
-    table = pd.DataFrame(rows).groupby("reference", sort=False).mean()
-    table.insert(1, "sd", pd.DataFrame(rows).groupby("reference", sort=False)["reference score"].std())
-    print(table.to_string(float_format="%.3f"))
+    by_reference = pd.DataFrame(rows).groupby("reference", sort=False)
+    table = by_reference.mean()
+    table.insert(1, "sd", by_reference["reference score"].std())
+    return Report("References of attribution", {"": table.reset_index().to_dict("records")}, output)
 
 
 def chosen(dataset: Path, images: int, seed: int) -> list[tuple[float, np.ndarray, np.ndarray]]:
@@ -118,5 +128,7 @@ def judged(found: Attribution, again: Attribution, truth: float, effects: np.nda
     }
 
 
+main = partial(run, compare_references)
+
 if __name__ == "__main__":
-    typer.run(main)
+    sys.exit(main())

@@ -1,25 +1,25 @@
 """Stacks that go wrong, made from good ones, with the right statuses; and images that no model was made for."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, product
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from focus_picker.dataset.stacks import Stack
+from benchmarks.naive_measures import NAIVE
+from benchmarks.report import Row
+from focus_picker.dataset.arrays import array_stack
+from focus_picker.dataset.stacks import Stack, find_stacks
+from focus_picker.models.contract import Model
+from focus_picker.stack_inference.calibration import best_planes
+from focus_picker.stack_inference.pick import pick_focus
 
 
 def sharpest(images: Sequence[np.ndarray]) -> int:
     """Slice with the largest mean squared Sobel gradient."""
-    return int(np.argmax([sobel_energy(image) for image in images]))
-
-
-def sobel_energy(image: np.ndarray) -> float:
-    """Mean squared Sobel gradient of the luminance."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    x, y = (cv2.Sobel(grey, cv2.CV_64F, *order) for order in ((1, 0), (0, 1)))
-    return float((x**2 + y**2).mean())
+    return int(np.argmax([NAIVE["tenengrad"](image) for image in images]))
 
 
 def flat_field(images: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
@@ -101,25 +101,58 @@ STRANGE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 """What is done to every image of a stack to take it out of a model's competence; the first does nothing."""
 
 
-@dataclass(frozen=True)
-class MemorySlice:
-    """A slice that is already read; to ``scoring`` like one of a file."""
+def crafted_rows(folders: Sequence[Path], count: int, models: Mapping[str, Model | None]) -> list[Row]:
+    """Share of right statuses for ``count`` stacks of each kind, from all data sets in turn, for each model."""
+    statuses: dict[tuple[str, str], list[str]] = {(label, kind): [] for label in models for kind in CRAFTED}
+    for number, (stack, _) in enumerate(in_turn(folders, count)):
+        images = [plane.read() for plane in stack.slices]
+        for (label, kind), seen in statuses.items():
+            made = array_stack(CRAFTED[kind][0](images, np.random.default_rng(number)))
+            seen.append(pick_focus(made, model=models[label]).status)
+    return [
+        {
+            "scorer": label,
+            "kind": kind,
+            "n": len(seen),
+            "right": np.mean([status in CRAFTED[kind][1] for status in seen]),
+            "expected": " or ".join(sorted(CRAFTED[kind][1])),
+            "statuses": counted(seen),
+        }
+        for (label, kind), seen in statuses.items()
+    ]
 
-    path: Path
-    image: np.ndarray
-    page: int | None = None
 
-    @property
-    def file(self) -> str:
-        """Name."""
-        return self.path.name
+def strange_rows(folders: Sequence[Path], count: int, models: Mapping[str, Model]) -> list[Row]:
+    """Error of ``fused`` beside that of sharpness alone where the images are not what a model was made for."""
+    stacks = in_turn(folders, count)
+    truth = np.array([plane for _, plane in stacks])
+    rows = []
+    for model, (kind, change) in product(models.values(), STRANGE.items()):
+        made = [array_stack([change(plane.read()) for plane in stack.slices]) for stack, _ in stacks]
+        picks, alone = ([pick_focus(stack, model=given) for stack in made] for given in (model, None))
+        error, error_alone = (np.abs([pick.best_position for pick in part] - truth) for part in (picks, alone))
+        rows.append(
+            {
+                "images": kind,
+                "n": len(picks),
+                "fused": np.nanmean(error),
+                "sharpness alone": np.nanmean(error_alone),
+                "fused, worst stack": np.nanmax(error),
+                "sharpness alone, worst stack": np.nanmax(error_alone),
+                "scores not used": np.mean(["scores not used" in pick.advice for pick in picks]),
+                "statuses": counted([pick.status for pick in picks]),
+            }
+        )
+    return rows
 
-    def read(self) -> np.ndarray:
-        """Pixels."""
-        return self.image
+
+def in_turn(folders: Sequence[Path], count: int) -> list[tuple[Stack, float]]:
+    """The first ``count`` stacks of several data sets, one of each in turn, with their true best planes."""
+    known = [(find_stacks(folder), best_planes(folder)) for folder in folders]
+    rounds = zip(*([(stack, truth[stack.name]) for stack in stacks] for stacks, truth in known), strict=False)
+    return list(chain.from_iterable(rounds))[: max(count, 1)]
 
 
-def stack_of(images: Sequence[np.ndarray], name: str = "made") -> Stack:
-    """Stack of images in memory."""
-    slices = tuple(MemorySlice(Path(f"{index}.png"), image) for index, image in enumerate(images))
-    return Stack(name, Path(name), slices)  # type: ignore[arg-type]
+def counted(statuses: Sequence[str]) -> str:
+    """Statuses with their numbers."""
+    return ", ".join(f"{name} {n}" for name, n in sorted(Counter(statuses).items()))

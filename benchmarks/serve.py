@@ -1,8 +1,8 @@
-"""Load on the service over loopback, beside scoring in one process: `python benchmarks/serve.py`.
+"""Load on the service over loopback, beside scoring in one process.
 
-About a minute. Starts ``cli.py serve``, sends 2,000 single images 16 at a time, then smaller rounds for latency, and
-writes results/serve.md. Throughput is compared per second of processor time that the service itself uses, since the
-clients that send the load work on the same cores.
+Starts ``cli.py serve``, sends single images 16 at a time, then smaller rounds for latency, batches and stacks.
+Throughput is compared per second of processor time that the service itself uses, since the clients that send the load
+work on the same cores. Reads /proc, so Linux only.
 """
 
 import http.client
@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,16 +25,13 @@ import numpy as np
 import typer
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from focus_picker.dataset.files import write_text  # noqa: E402
-from focus_picker.dataset.images import read_image  # noqa: E402
-from focus_picker.dataset.memory import MemoryFile  # noqa: E402
-from focus_picker.dataset.stacks import find_stacks  # noqa: E402
-from focus_picker.models import DEFAULT_MODEL  # noqa: E402
-from focus_picker.stack_inference.loading import load_model  # noqa: E402
-from focus_picker.stack_inference.pick import pick_focus  # noqa: E402
+from benchmarks.report import ROOT, Output, Report, Row, run, seconds
+from focus_picker.dataset.images import read_image
+from focus_picker.dataset.memory import MemoryFile
+from focus_picker.dataset.stacks import find_stacks
+from focus_picker.models import DEFAULT_MODEL
+from focus_picker.stack_inference.loading import load_model
+from focus_picker.stack_inference.pick import pick_focus
 
 EXAMPLE = ROOT / "serve" / "page" / "example"
 SIDE_PX = 200
@@ -66,27 +64,10 @@ class Load:
         return request.read(), {"Content-Type": request.headers["content-type"]}
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a load met.
-
-    Latencies in milliseconds, requests a second, processor milliseconds of the service for an image or stack, and those
-    of the same without HTTP, measured just before and after, since the machine's speed drifts.
-    """
-
-    load: Load
-    latency_ms: np.ndarray
-    per_second: float
-    cpu_ms: float
-    alone_ms: float
-    errors: int
-
-
-def main(
-    output: Annotated[Path, typer.Option(help="Markdown file to write.")] = ROOT / "results" / "serve.md",
-    requests: Annotated[int, typer.Option(help="Requests of the main load.")] = 2000,
-) -> None:
-    """Measure and write the table."""
+def load_service(
+    output: Output = None, requests: Annotated[int, typer.Option(min=40, help="Requests of the main load.")] = 2000
+) -> Report:
+    """Report latency, throughput and processor time of each load."""
     image = sample_image()
     slices = [(path.name, path.read_bytes()) for path in sorted(EXAMPLE.glob("*.jpg"))]
     loads = [
@@ -98,14 +79,17 @@ def main(
         Load("/pick-focus of 11 slices, one at a time", "/pick-focus", slices, requests // 10, 1, unit="stack"),
         Load("/pick-focus of 11 slices, 2 at a time", "/pick-focus", slices, requests // 10, 2, unit="stack"),
     ]
-    alone: dict[str, Callable[[], float]] = {"image": lambda: score_alone(image), "stack": pick_alone}
+    alone = {"image": partial(score_alone, image, requests // 4), "stack": partial(pick_alone, requests // 40)}
     with service() as (address, process, started_s):
         idle_mb = memory_mb(process.pid, "VmRSS")
-        outcomes = [measure(load, address, process.pid, alone[load.unit]) for load in loads]
+        rows = [measure(load, address, process.pid, alone[load.unit]) for load in loads]
         peak_mb = memory_mb(process.pid, "VmHWM")
-    text = report(outcomes, started_s, idle_mb, peak_mb)
-    write_text(output, text)
-    print(text)
+    note = (
+        f"{os.cpu_count()} cores, shared by clients and service. Single images are {SIDE_PX} x {SIDE_PX} JPEG; the "
+        f"stack is the page's example. From the start of `cli.py serve` to an answer of `/health`: {started_s:.1f} s. "
+        f"Memory: {idle_mb:.0f} MB idle, {peak_mb:.0f} MB at most over all loads."
+    )
+    return Report("The service under load", {"": rows}, output, note)
 
 
 def sample_image() -> tuple[str, bytes]:
@@ -116,26 +100,16 @@ def sample_image() -> tuple[str, bytes]:
     return "cell.jpg", buffer.getvalue()
 
 
-def score_alone(image: tuple[str, bytes], times: int = 500) -> float:
+def score_alone(image: tuple[str, bytes], times: int) -> float:
     """Processor milliseconds to decode and score one image in this process, without HTTP."""
     model, file = load_model(DEFAULT_MODEL), MemoryFile(*image)
-    for _ in range(20):
-        model.judge([read_image(file)])
-    started = time.process_time()
-    for _ in range(times):
-        model.judge([read_image(file)])
-    return 1000 * (time.process_time() - started) / times
+    return 1000 * seconds(lambda: model.judge([read_image(file)]), times, warm_up=20)[:, 1].mean()
 
 
-def pick_alone(times: int = 50) -> float:
+def pick_alone(times: int) -> float:
     """Processor milliseconds to pick the example stack in this process, without HTTP."""
     model, stack = load_model(DEFAULT_MODEL), find_stacks(EXAMPLE)[0]
-    for _ in range(5):
-        pick_focus(stack, model=model)
-    started = time.process_time()
-    for _ in range(times):
-        pick_focus(stack, model=model)
-    return 1000 * (time.process_time() - started) / times
+    return 1000 * seconds(lambda: pick_focus(stack, model=model), times, warm_up=5)[:, 1].mean()
 
 
 @contextmanager
@@ -153,25 +127,25 @@ def service() -> Iterator[tuple[str, subprocess.Popen[str], float]]:
             process.terminate()
 
 
-def measure(load: Load, address: str, pid: int, alone: Callable[[], float]) -> Outcome:
-    """Send one load and collect what came back."""
+def measure(load: Load, address: str, pid: int, alone: Callable[[], float]) -> Row:
+    """Send one load, with ``alone`` measured just before and after, since the machine's speed drifts."""
     body, headers = load.body()
-    latencies: list[float] = []
+    latency_ms: list[float] = []
     errors: list[int] = []
 
     def send(count: int) -> None:
-        connection = http.client.HTTPConnection(address, timeout=60)
-        for _ in range(count):
-            began = time.perf_counter()
-            connection.request("POST", load.path, body, headers)
-            answer = connection.getresponse()
-            answer.read()
-            latencies.append(1000 * (time.perf_counter() - began))
-            if answer.status != 200:
-                errors.append(answer.status)
+        with closing(http.client.HTTPConnection(address, timeout=60)) as connection:
+            for _ in range(count):
+                began = time.perf_counter()
+                connection.request("POST", load.path, body, headers)
+                answer = connection.getresponse()
+                answer.read()
+                latency_ms.append(1000 * (time.perf_counter() - began))
+                if answer.status != 200:
+                    errors.append(answer.status)
 
     send(10)  # warm
-    latencies.clear()
+    latency_ms.clear()
     before = alone()
     threads = [threading.Thread(target=send, args=(load.requests // load.at_once,)) for _ in range(load.at_once)]
     began, used = time.perf_counter(), cpu_seconds(pid)
@@ -179,15 +153,20 @@ def measure(load: Load, address: str, pid: int, alone: Callable[[], float]) -> O
         thread.start()
     for thread in threads:
         thread.join()
-    seconds, used = time.perf_counter() - began, cpu_seconds(pid) - used
-    return Outcome(
-        load,
-        np.array(latencies),
-        len(latencies) / seconds,
-        1000 * used / len(latencies) / load.images,
-        (before + alone()) / 2,
-        len(errors),
-    )
+    taken, used = time.perf_counter() - began, cpu_seconds(pid) - used
+    count = len(latency_ms) * load.images
+    alone_ms, cpu_ms = (before + alone()) / 2, 1000 * used / count
+    return {
+        "load": load.name,
+        "requests": len(latency_ms),
+        "errors": len(errors),
+        "p50, ms": f"{np.median(latency_ms):.1f}",
+        "p95, ms": f"{np.quantile(latency_ms, 0.95):.1f}",
+        "images or stacks / s": f"{count / taken:.0f}",
+        "service's CPU ms each": f"{cpu_ms:.2f}",
+        "without HTTP": f"{alone_ms:.2f}",
+        "of in-process throughput per core": f"{alone_ms / cpu_ms:.0%}" if cpu_ms else "",
+    }
 
 
 def cpu_seconds(pid: int) -> float:
@@ -202,32 +181,7 @@ def memory_mb(pid: int, name: str) -> float:
     return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
 
 
-def report(outcomes: Sequence[Outcome], started_s: float, idle_mb: float, peak_mb: float) -> str:
-    """Write the table."""
-    rows = [
-        f"| {one.load.name} | {len(one.latency_ms)} | {one.errors} | {np.median(one.latency_ms):.1f} "
-        f"| {np.quantile(one.latency_ms, 0.95):.1f} | {one.per_second * one.load.images:.0f} "
-        f"| {one.cpu_ms:.2f} | {one.alone_ms:.2f} | {one.alone_ms / one.cpu_ms:.0%} |"
-        for one in outcomes
-    ]
-    return "\n".join(
-        [
-            "# The service under load",
-            "",
-            f"`python benchmarks/serve.py` on {os.cpu_count()} cores, shared by clients and service. Single images are "
-            f"{SIDE_PX} x {SIDE_PX} JPEG; the stack is the page's example.",
-            "",
-            f"- from the start of `cli.py serve` to an answer of `/health`: {started_s:.1f} s",
-            f"- memory: {idle_mb:.0f} MB idle, {peak_mb:.0f} MB at most over all loads",
-            "",
-            "| load | requests | errors | p50, ms | p95, ms | images or stacks / s | service's CPU ms each "
-            "| without HTTP | of in-process throughput per core |",
-            "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
-            *rows,
-            "",
-        ]
-    )
-
+main = partial(run, load_service)
 
 if __name__ == "__main__":
-    typer.run(main)
+    sys.exit(main())

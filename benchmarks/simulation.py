@@ -1,49 +1,43 @@
-"""Processor time of simulating an 11-slice 160x160 colour stack on one core, each shipped instrument.
-
-`python benchmarks/simulation.py [--output results/simulation.md]`. Specimen, optics and camera, without writing JPEG
-files; processor time, which other work on the machine moves less than wall time.
-"""
+"""Processor time of simulating a stack of 160 x 160 pixels with each shipped instrument, without writing JPEG files."""
 
 import sys
-import time
-from pathlib import Path
+from functools import partial
 from typing import Annotated
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import cv2
 import numpy as np
 import typer
 
-from focus_picker.dataset.files import write_text
+from benchmarks.report import Output, Report, Row, run, seconds
 from focus_picker.dataset.simulation.field import FieldPlan, simulate_field
 from focus_picker.dataset.simulation.instrument import known_instruments, load_instrument
-from focus_picker.dataset.simulation.zero import focus_zero_um
+from focus_picker.dataset.simulation.zero import optical_zero_um
 
-SIDE_PX, REPEATS = 160, 5
+SIDE_PX = 160
 
 
-def main(output: Annotated[Path | None, typer.Option(help="Markdown table to write.")] = None) -> None:
-    """Print the table and write it if asked."""
-    cv2.setNumThreads(1)
-    lines = ["| instrument | slices | core seconds a stack |", "|---|---:|---:|"]
-    for name in known_instruments():
-        instrument = load_instrument(name)
-        side_um = SIDE_PX * instrument.pixel_um
-        instrument = instrument.model_copy(update={"crop_um": (side_um, side_um)})
-        focus_zero_um(instrument)  # once an instrument, kept afterwards
-        seconds = []
-        for seed in range(REPEATS):
-            started = time.process_time()
-            stack = simulate_field(FieldPlan("stack_001", (None,), (seed, 0)), instrument, 0.1)[0]
-            seconds.append(time.process_time() - started)
-        lines.append(f"| {name} | {len(stack.images)} | {np.median(seconds):.3f} |")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if output is not None:
-        command = "python benchmarks/simulation.py --output results/simulation.md"
-        write_text(output, f"# Simulating a 160x160 colour stack\n\n`{command}`\n\n{text}")
+def time_simulation(
+    output: Output = None, repeats: Annotated[int, typer.Option(min=1, help="Stacks an instrument.")] = 5
+) -> Report:
+    """Report the median over the stacks; processor time, which other work on the machine moves less."""
+    return Report(
+        f"Simulating a {SIDE_PX}x{SIDE_PX} colour stack",
+        {"": [time_row(name, repeats) for name in known_instruments()]},
+        output,
+    )
 
+
+def time_row(name: str, repeats: int) -> Row:
+    """Time one instrument: specimen, optics and camera."""
+    instrument = load_instrument(name)
+    side_um = SIDE_PX * instrument.pixel_um
+    instrument = instrument.model_copy(update={"crop_um": (side_um, side_um)})
+    optical_zero_um(instrument)  # once an instrument, kept afterwards
+    plans = [FieldPlan("stack_001", (None,), (seed, 0)) for seed in range(repeats)]
+    taken = [seconds(partial(simulate_field, plan, instrument, 0.1))[0, 1] for plan in plans]
+    return {"instrument": name, "slices": instrument.n_slices, "core seconds a stack": np.median(taken)}
+
+
+main = partial(run, time_simulation)
 
 if __name__ == "__main__":
-    typer.run(main)
+    sys.exit(main())

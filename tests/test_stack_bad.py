@@ -1,14 +1,13 @@
 """Stacks that go wrong in practice, and images that a model was never trained for: each has its documented answer."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
-from benchmarks.crafted_stacks import CRAFTED, STRANGE, MemorySlice
-from benchmarks.stacks import naive_parabola, split_half_rows
-from focus_picker.dataset.stacks import Stack
+from benchmarks.crafted_stacks import CRAFTED, STRANGE
+from benchmarks.real_stacks import split_half_rows
+from benchmarks.simulated_stacks import naive_parabola
+from focus_picker.dataset.arrays import array_stack
 from focus_picker.stack_inference import status
 from focus_picker.stack_inference.calibration import best_planes, calibrate, calibrate_dataset
 from focus_picker.stack_inference.pick import pick_focus
@@ -37,8 +36,8 @@ def made_stack(seed, best=5.3, n=11, change=lambda image: image, side=0.8):
         away = index - best
         blurred = cv2.GaussianBlur(image, (0, 0), float(np.hypot(0.7, 0.8 * away))) + side * np.clip(away, -6, 6) * rim
         noisy = np.clip(np.round(blurred + rng.normal(0, 1.5, image.shape)), 0, 255).astype(np.uint8)
-        slices.append(MemorySlice(Path(f"{index}.png"), change(cv2.cvtColor(noisy, cv2.COLOR_GRAY2RGB))))
-    return Stack(f"made_{seed}", Path("made"), tuple(slices))
+        slices.append(change(cv2.cvtColor(noisy, cv2.COLOR_GRAY2RGB)))
+    return array_stack(slices, f"made_{seed}")
 
 
 class RimModel(MadeModel):
@@ -105,8 +104,7 @@ def test_crafted_stacks_get_the_right_status(kind, seed):
     craft, expected = CRAFTED[kind]
     images = [part.read() for part in made_stack(seed, best=7.3, n=14, side=0).slices]
     made = craft(images, np.random.default_rng(seed))
-    slices = tuple(MemorySlice(Path(f"{index}.png"), image) for index, image in enumerate(made))
-    pick = pick_focus(Stack(kind, Path("made"), slices))
+    pick = pick_focus(array_stack(made, kind))
     assert pick.status in expected
     if kind not in ("good stack", "reverse order", "every slice twice", "sizes differ"):
         assert pick.advice

@@ -1,0 +1,127 @@
+"""Every benchmark runs on a small size and writes its table; what it measured is for people to judge."""
+
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.report import Report, markdown, run, seconds
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.simulation.generate import simulate_dataset
+from focus_picker.dataset.simulation.instrument import load_instrument
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ("attribution", "features", "latency", "serve", "simulation", "stacks")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Folder of what the benchmarks read: a simulated data set, focus curves, a stack."""
+    folder = tmp_path_factory.mktemp("data")
+    simulate_dataset(folder / "simulated", [load_instrument("dry50")], stacks=2, seed=1, jobs=1)
+    stack = next((folder / "simulated" / "cell_stacks").iterdir())
+    shutil.copytree(stack, folder / "smear_stack" / "cell_stacks" / stack.name)
+    (folder / "focus_curves").mkdir()
+    curves = np.array([np.exp(-((np.arange(12.0) - at) ** 2) / 9) for at in np.linspace(4, 7, 5)])
+    np.savez(folder / "focus_curves" / "made.npz", curves=curves[:, :, None], measures=np.array(["tenengrad"]))
+    return folder
+
+
+def ran(name, output, *words):
+    """Tables of a benchmark's Markdown file: the lists of cells of each, heading first."""
+    assert importlib.import_module(f"benchmarks.{name}").main([*map(str, words), "--output", str(output)]) == 0
+    text = output.read_text()
+    assert text.startswith("# ")
+    assert f"`python -m benchmarks.{name} " in text
+    assert str(output.parent) not in text
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    return [[line.strip("| ").split(" | ") for line in table if "---" not in line] for table in tables]
+
+
+def test_features(tmp_path):
+    sides, dearest = ran("features", tmp_path / "table.md", "--rounds", 2)
+    assert [row[1] for row in sides[1:]] == ["99", "42"]
+    assert len(dearest) > 10
+
+
+def test_simulation(tmp_path):
+    (table,) = ran("simulation", tmp_path / "table.md", "--repeats", 1)
+    assert {row[0] for row in table[1:]} >= {"dry40", "dry50", "oil100"}
+
+
+def test_latency(tmp_path):
+    (table,) = ran("latency", tmp_path / "table.md", "--rounds", 1)
+    assert [len(row) for row in table] == [4, 4, 4]
+
+
+def test_service(tmp_path):
+    (table,) = ran("serve", tmp_path / "table.md", "--requests", 40)
+    assert len(table) == 8
+    assert {row[2] for row in table[1:]} == {"0"}  # errors
+
+
+def test_attribution(tmp_path, data):
+    words = data / "simulated", "--images", 1, "--reference", "blurred by 5 px"
+    (table,) = ran("attribution", tmp_path / "table.md", *words)
+    assert [row[0] for row in table] == ["reference", "blurred by 5 px"]
+
+
+def test_stacks(tmp_path, data):
+    sizes = "--stacks", 3, "--train-stacks", 12, "--crafted", 1, "--own", "dry50"
+    output = tmp_path / "table.md"
+    tables = ran("stacks", output, *sizes, "--data", data, "--work", tmp_path / "work")
+    assert len(tables) == 8
+    found = {line.split(",")[0] for line in output.with_suffix(".csv").read_text().splitlines()[1:]}
+    assert len(found) == 7  # all but the targets, which are text
+    by_method = {row[1]: row for row in tables[2] if row[0] == "dry50"}
+    assert {"scikit-image blur_effect, parabola", "template (sharpness)", "fused (own model)"} < set(by_method)
+
+
+def test_a_benchmark_of_stacks_may_read_curve_files_alone(tmp_path, data):
+    (table,) = ran("stacks", tmp_path / "table.md", "--curves", data / "focus_curves" / "made.npz")
+    assert {row[0] for row in table[1:]} == {"made.npz"}
+
+
+def test_a_table_has_every_column_and_nothing_for_what_is_not_known():
+    table = markdown([{"a|b": 1, "c": 0.12345}, {"a|b": 2, "d": np.nan}])
+    assert table.splitlines() == ["| a\\|b | c | d |", "| --- | ---: | ---: |", "| 1 | 0.123 |  |", "| 2 |  |  |"]
+
+
+def test_numbers_go_into_one_long_csv():
+    report = Report("t", {"part": [{"kind": "black", "scorer": "none", "n": 2, "right": 0.5, "expected": "ok"}]}, None)
+    assert report.as_csv() == "part,on,method,figure,value\npart,none,black,n,2\npart,none,black,right,0.5\n"
+
+
+def test_bad_input_ends_with_2_and_one_line(capsys):
+    def refusing() -> Report:
+        raise InputError("no such thing; give another")
+
+    assert run(refusing, []) == 2
+    assert run(refusing, ["--unknown"]) == 2
+    said, unknown = capsys.readouterr().err.splitlines()
+    assert said == "error: no such thing; give another"
+    assert "--unknown" in unknown
+
+
+def test_warm_up_is_not_counted():
+    calls = []
+    assert seconds(lambda: calls.append(1), 3, warm_up=2).shape == (3, 2)
+    assert len(calls) == 5
+
+
+def test_a_benchmark_is_a_module_of_the_checkout():
+    words = [sys.executable, "-m", "benchmarks.features", "--help"]
+    assert "--output" in subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_commands_that_are_quoted_exist():
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "results").glob("*.md"), ROOT / "Makefile"]
+    files.append(ROOT / "benchmarks" / "README.md")
+    text = "\n".join(file.read_text() for file in files)
+    assert set(re.findall(r"-m benchmarks\.(\w+)", text)) == set(BENCHMARKS)
+    assert not re.findall(r"python benchmarks/\w+\.py", text)
