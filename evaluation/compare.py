@@ -160,8 +160,8 @@ def shared_tests(runs: Sequence[Run]) -> list[pd.DataFrame]:
 def to_markdown(comparison: Comparison) -> str:
     """Return the tables and notes as Markdown."""
     by_bin = _bins_table(comparison)
-    parts = [_markdown_table(_printed(comparison.table)), *comparison.notes]
-    parts += ["MAE and sign accuracy by distance of the label from focus:", _markdown_table(by_bin)]
+    parts = [markdown_table(_printed(comparison.table)), *comparison.notes]
+    parts += ["MAE and sign accuracy by distance of the label from focus:", markdown_table(by_bin)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -253,7 +253,8 @@ def _bins_table(comparison: Comparison) -> pd.DataFrame:
     return bins.rename_axis("slices from focus").reset_index()
 
 
-def _markdown_table(table: pd.DataFrame) -> str:
+def markdown_table(table: pd.DataFrame) -> str:
+    """Return a table of texts as Markdown, all columns but the first to the right."""
     rows = [list(table.columns), ["---"] + ["---:"] * (table.shape[1] - 1), *table.to_numpy().tolist()]
     # A bar inside a cell would end the cell.
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows)

@@ -1,13 +1,13 @@
 """Which pixels move the network's score: integrated gradients against the same picture without its detail.
 
-Integrated gradients (Sundararajan, Taly and Yan 2017, arXiv:1703.01365) share the difference between the score of an
-image and that of a reference out to the pixels; the shares add up to the difference ("completeness"). All depends on
-the reference. A uniform colour or a strongly blurred copy are the usual ones, and wrong here: the network never saw
-either, calls them far out of focus (a uniform colour +1.1 to +1.2, whatever the image), and the map would explain the
-way from there. The same pixels dealt out anew within blocks of ``BLOCK_PX`` keep every colour where it is and lose the
-edges and the detail that focus is read from; they score near zero, so that the map adds up to about the score itself.
-One such reference is noise; the mean over many is taken (expected gradients, Erion et al. 2021, Nat. Mach. Intell.
-3:620). ``python -m benchmarks.attribution`` measures these claims.
+Integrated gradients (Sundararajan, Taly and Yan 2017, arXiv:1703.01365) divide the difference between the scores of an
+image and of a reference among the pixels; the shares add up to the difference ("completeness"). All depends on the
+reference. A uniform colour or a strongly blurred copy are the usual ones, and wrong here: the network never saw either,
+calls them far out of focus (a uniform colour +1.1 to +1.2, whatever the image), and the map would explain the way from
+there. The same pixels shuffled within blocks of ``BLOCK_PX`` keep the colours about where they are and lose the edges
+and the detail that focus is read from; they score near zero, so that the map adds up to about the score itself. One
+such reference is noise; the mean over many is taken (expected gradients, Erion et al. 2021, Nat. Mach. Intell. 3:620).
+``python -m benchmarks.attribution`` measures these claims.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ MakeReference = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class Attribution:
-    """A score shared out to the pixels of a window.
+    """A score divided among the pixels of a window.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Attribution:
     gradients
         Number of gradients that it took.
     scale
-        Least difference of scores that counts as one: below it completeness is asked for in its units.
+        Least difference of scores that completeness is judged by: of a smaller one a share would mean little.
     """
 
     pixels: np.ndarray
@@ -100,21 +100,21 @@ def attribute(
     make_reference: MakeReference | None = None,
     seed: int = SEED,
 ) -> Attribution:
-    """Share the score of a window out to its pixels; more steps are taken until the shares add up.
+    """Divide the score of a window among its pixels; more steps are taken until the shares add up.
 
     Parameters
     ----------
     score
-        The network's read-out, from :func:`expected_score`.
+        The network's read-out with its gradient, from :func:`expected_score`.
     window
-        ``(H, W, 3)`` uint8 RGB, from ``deep.window.native_window``.
+        What the network sees, ``(H, W, 3)`` uint8 RGB, from ``deep.window.native_window``.
     scale
-        Least difference of scores to take for one; a slice's is meant. An image may score as its references do, and
-        a share of nothing cannot be held.
+        Least difference of scores that completeness is asked for, usually one slice's: an image may score as its
+        references do, and a share of nothing cannot be held.
     make_reference
-        Makes a reference from the window (float32) at random; :func:`shuffled_within_blocks` if None.
+        Function that makes a reference from the window (float32) at random; None for :func:`shuffled_within_blocks`.
     seed
-        Of the references. The same window and seed give the same map.
+        Seed of the references. The same window and seed give the same map.
     """
     rng = np.random.default_rng(seed)
     image, make = window.astype(np.float32), make_reference or shuffled_within_blocks
@@ -137,14 +137,14 @@ def attribute(
 
 
 def shuffled_within_blocks(image: np.ndarray, rng: np.random.Generator, block_px: int = BLOCK_PX) -> np.ndarray:
-    """Deal the pixels ``(H, W, C)`` of each block out anew; the grid of blocks is moved at random."""
+    """Shuffle the pixels ``(H, W, C)`` of each block; the grid of blocks is moved at random."""
     height, width, channels = image.shape
     top, left = rng.integers(0, block_px, 2)
     rows, columns = (np.arange(height) + top) // block_px, (np.arange(width) + left) // block_px
     block = (rows[:, np.newaxis] * width + columns).ravel()
-    place, dealt = np.argsort(block, kind="stable"), np.lexsort((rng.random(block.size), block))
+    place, drawn = np.argsort(block, kind="stable"), np.lexsort((rng.random(block.size), block))
     shuffled = np.empty((block.size, channels), image.dtype)
-    shuffled[place] = image.reshape(-1, channels)[dealt]
+    shuffled[place] = image.reshape(-1, channels)[drawn]
     return shuffled.reshape(image.shape)
 
 
@@ -154,12 +154,14 @@ def integrate(score: ValueAndGradient, image: np.ndarray, references: np.ndarray
     Parameters
     ----------
     score
-        What is integrated.
-    image, references
-        ``(H, W, 3)`` and ``(N, H, W, 3)`` float32.
+        Function whose gradient is integrated.
+    image
+        Where the ways end, ``(H, W, 3)`` float32.
+    references
+        Where they begin, ``(N, H, W, 3)`` float32.
     starts
-        ``(N,)`` in 0 to 1: where within each of the ``STEPS`` steps a reference's gradients are taken. Evenly spread
-        over the references, they make the mean as fine as all of their steps together.
+        Place within each of the ``STEPS`` steps, 0 to 1, at which a reference's gradients are taken, ``(N,)``. Evenly
+        spread over the references, they make the mean as fine as all of their steps together.
 
     Returns
     -------
@@ -192,9 +194,9 @@ def expected_score(student: "keras.Model", bins: ScoreBins) -> ValueAndGradient:
     Parameters
     ----------
     student
-        From :func:`deep.student.load_trained`.
+        Keras network from :func:`deep.student.load_trained`.
     bins
-        Of its head.
+        Score bins of its distribution.
     """
     import keras
     import tensorflow as tf

@@ -5,38 +5,12 @@ exactly (TreeSHAP, Lundberg et al. 2020, Nat. Mach. Intell. 2:56). A contributio
 value beside the other values of this image; of features that say the same, one may take the credit of all.
 """
 
-import re
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from focus_picker.features import CUES, MEASURES, measure
-from focus_picker.features.asymmetry import (
-    cell_step,
-    coherence,
-    colour_sharpness,
-    half_scale,
-    nucleus_step,
-    quarter_scale,
-    transfer,
-)
 from focus_picker.features.baseline import Baseline, ranges_of
-from focus_picker.features.spectral import band_step
-
-LONGEST_MEANING = 62  # letters; a longer first sentence is no label
-
-FAMILIES = {
-    half_scale: "Skewness of levels and detail at half scale",
-    quarter_scale: "Skewness of levels and detail at quarter scale",
-    nucleus_step: "Change of brightness across the nucleus' edge",
-    cell_step: "Change of brightness across the cell's edge",
-    coherence: "Do two colours show the same detail?",
-    transfer: "How strongly one colour shows the other's detail",
-    colour_sharpness: "Fine detail of one colour over the other's",
-    band_step: "Fall of the spectrum from one band to the next",
-}
-"""In short what a function measures that serves several features, where its docstring is too long for a label."""
+from focus_picker.features.measures import ALL, CUES, measure
 
 
 @dataclass(frozen=True)
@@ -46,7 +20,7 @@ class Contribution:
     Attributes
     ----------
     feature, meaning
-        Its name in the feature table, and in plain words; these may be missing.
+        Its name in the feature table, and its label for people.
     signed
         Whether it is one of the cues that tell the sides of focus apart.
     value, training_low, training_high
@@ -117,20 +91,8 @@ def contributions(baseline: Baseline, image: np.ndarray) -> Contributions:
     row = np.array([[values[name] for name in names]], dtype=np.float32)  # as the trees saw them
     shares = np.asarray(baseline.booster_.predict(row, pred_contrib=True))[0]
     found = [
-        Contribution(name, meaning_of(name), name in CUES, float(value), float(low), float(high), float(share))
+        Contribution(name, ALL[name].label, name in CUES, float(value), float(low), float(high), float(share))
         for name, value, (low, high), share in zip(names, row[0], ranges_of(baseline.side), shares[:-1], strict=True)
     ]
     found.sort(key=lambda item: -abs(item.contribution))
     return Contributions(float(shares[-1]), tuple(found))
-
-
-def meaning_of(name: str) -> str:
-    """Say in plain words what a feature is: the start of its docstring if that is short, else its family's words."""
-    function = {**MEASURES, **CUES}[name]
-    function = function.func if isinstance(function, partial) else function
-    if function in FAMILIES:
-        return FAMILIES[function]
-    text = " ".join((function.__doc__ or "").split())
-    text = re.sub(r"\s*\([^()]*\d{4}[^()]*\)", "", text)  # the paper
-    start = re.split(r"[.:;](?:\s|$)", text)[0].strip()
-    return start if len(start) <= LONGEST_MEANING and not start.startswith("The same") else ""

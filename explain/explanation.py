@@ -5,7 +5,7 @@ All of ``cli.py explain`` but the picture. See docs/explain.md for what such exp
 
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ import numpy as np
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.images import read_image
-from focus_picker.deep.competence import image_properties
 from focus_picker.deep.quiet import quiet_stderr
 from focus_picker.deep.runtime import Student
 from focus_picker.deep.window import native_window
@@ -22,7 +21,7 @@ from focus_picker.explain.attribution import Attribution, Region, attribute, exp
 from focus_picker.explain.contributions import Contributions, contributions
 from focus_picker.features.baseline import MODEL_FILE as BASELINE_FILE
 from focus_picker.features.baseline import Baseline, load_baseline
-from focus_picker.models.contract import Model
+from focus_picker.models.contract import Judgement, ScoreDistribution
 from focus_picker.models.side_file import StudentSide, read_model
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ SAME_SCALE = 0.02  # models whose slices differ by more than this share are not 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A model's word on an image, as ``cli.py score`` gives it.
+    """What a model says about an image, as ``cli.py score`` gives it.
 
     ``doubt`` says why the image is ``unsure``; empty otherwise.
     """
@@ -60,11 +59,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class NetworkPart:
-    """The network's verdict, its distribution ``(bins,)`` at ``centres``, and where it looked in its ``window``."""
+    """The network's verdict and distribution, the ``window`` that it saw, and where it looked in it."""
 
     verdict: Verdict
-    centres: np.ndarray
-    distribution: np.ndarray
+    distribution: ScoreDistribution
     window: np.ndarray
     attribution: Attribution
     regions: Sequence[Region]
@@ -87,7 +85,7 @@ class Explanation:
     image_path, image
         The file as given, and what ``dataset.images.read_image`` read from it.
     network, baseline
-        None for a model that was not asked.
+        What each model says and why; None for a model that was not asked.
     agree
         Whether the two intervals overlap; None where there is one model only, or two of different scales.
     notes
@@ -123,7 +121,7 @@ class KerasStudent(Student):
 
 @dataclass(frozen=True)
 class Models:
-    """Files to explain with, None for a model that there is not, and notes on what is missing."""
+    """Files of the models that explain, None for one that is missing, and notes on why it is."""
 
     weights: Path | None
     baseline: Path | None
@@ -160,28 +158,29 @@ def find_models(cnn: Path | None, baseline: Path | None, shipped: Models) -> Mod
     Parameters
     ----------
     cnn, baseline
-        What the user named: a file, or a run folder. Where only one is named, the other is looked for beside it and
-        not taken from elsewhere: models of different data score on different scales.
+        File or run folder that the user named for each model. Where only one is named, the other is looked for beside
+        it and not taken from elsewhere: models of different data score on different scales.
     shipped
-        Taken where neither is named.
+        What is taken where neither is named.
 
     Raises
     ------
     InputError
         A path that does not exist, a folder with neither model, or weights without TensorFlow to run them.
     """
-    if cnn is None and baseline is None:
-        return shipped if has_tensorflow() else _alone(Models(None, shipped.baseline), "TensorFlow is not installed")
+    named = cnn or baseline
+    if named is None:
+        weights = shipped.weights if has_tensorflow() else None
+        return _noted(weights, shipped.baseline, "TensorFlow is not installed")
     for path in (cnn, baseline):
         if path is not None and not path.exists():
             raise InputError(f"model {path} does not exist; give a run folder, {WEIGHTS_FILE} or {BASELINE_FILE}")
-    found = Models(_locate(cnn, baseline, WEIGHTS_FILE), _locate(baseline, cnn, BASELINE_FILE))
-    if found.weights is None and found.baseline is None:
-        raise InputError(f"{cnn or baseline} holds neither {WEIGHTS_FILE} nor {BASELINE_FILE}; give a finished run")
-    if found.weights is not None and not has_tensorflow():
-        raise InputError(f"{found.weights} needs TensorFlow to be explained: pip install 'focus-picker[train]'")
-    missing = WEIGHTS_FILE if found.weights is None else BASELINE_FILE
-    return _alone(found, f"{cnn or baseline} holds no {missing}")
+    weights, trees = _locate(cnn, baseline, WEIGHTS_FILE), _locate(baseline, cnn, BASELINE_FILE)
+    if weights is None and trees is None:
+        raise InputError(f"{named} holds neither {WEIGHTS_FILE} nor {BASELINE_FILE}; give a finished run")
+    if weights is not None and not has_tensorflow():
+        raise InputError(f"{weights} needs TensorFlow to be explained: pip install 'focus-picker[train]'")
+    return _noted(weights, trees, f"{named} holds no {BASELINE_FILE if weights else WEIGHTS_FILE}")
 
 
 def _locate(named: Path | None, other: Path | None, file: str) -> Path | None:
@@ -192,12 +191,12 @@ def _locate(named: Path | None, other: Path | None, file: str) -> Path | None:
     return folder / file if folder is not None and (folder / file).is_file() else None
 
 
-def _alone(models: Models, reason: str) -> Models:
-    """Note why one of the models is missing; the models as they are where none is."""
-    if models.weights is not None and models.baseline is not None:
-        return models
-    left = "baseline" if models.weights is None else "network"
-    return Models(models.weights, models.baseline, (f"{reason}: explained by the {left} alone",))
+def _noted(weights: Path | None, baseline: Path | None, reason: str) -> Models:
+    """Put the models together, with a note on why one is missing where one is."""
+    if weights is not None and baseline is not None:
+        return Models(weights, baseline)
+    left = "baseline" if weights is None else "network"
+    return Models(weights, baseline, (f"{reason}: explained by the {left} alone",))
 
 
 def has_tensorflow() -> bool:
@@ -228,54 +227,42 @@ def load_student(weights: str | Path) -> KerasStudent:
 
 
 def explain_network(student: KerasStudent, image: np.ndarray) -> NetworkPart:
-    """Score an image with the network and share the score out to its pixels."""
-    bins, step = student.side.bins, student.side.score_per_slice
-    window = native_window(image, student.side.window_px)
-    attribution = attribute(expected_score(student.network, bins), window, step)
-    return NetworkPart(
-        verdict=verdict_of(student, image, lambda: doubts_of_network(student, window)),
-        centres=bins.centres,
-        distribution=student.predict(window[np.newaxis])["distribution"][0],
-        window=window,
-        attribution=attribution,
-        regions=regions(attribution, window),
-    )
+    """Score an image with the network and divide the score among its pixels."""
+    side, judged = student.side, student.judge([image])
+    window = native_window(image, side.window_px)
+    spread = float(student.predict(window[np.newaxis])["spread"][0])
+    attribution = attribute(expected_score(student.network, side.bins), window, side.score_per_slice)
+    verdict = verdict_of(judged, doubts_of_network(side, judged, spread))
+    return NetworkPart(verdict, judged.distribution, window, attribution, regions(attribution, window))
 
 
 def explain_baseline(baseline: Baseline, image: np.ndarray) -> BaselinePart:
-    """Score an image with the baseline and share the score out to its features."""
+    """Score an image with the baseline and divide the score among its features."""
     shares = contributions(baseline, image)
-    return BaselinePart(verdict_of(baseline, image, lambda: doubts_of_baseline(baseline, shares)), shares)
+    many_outside = shares.n_outside > baseline.side.novelty_limit * len(shares.rows)
+    doubt = f"{shares.n_outside} of {len(shares.rows)} features outside the range of training"
+    return BaselinePart(verdict_of(baseline.judge([image]), [doubt] * many_outside), shares)
 
 
-def verdict_of(model: Model, image: np.ndarray, doubts: Callable[[], list[str]]) -> Verdict:
-    """Score an image as ``cli.py score`` does; ``doubts`` is asked why where the model is unsure."""
-    judged = model.judge([image])
+def verdict_of(judged: Judgement, doubts: Sequence[str]) -> Verdict:
+    """Verdict on the one image that was judged; ``doubts`` say what makes a model unsure, if it is."""
     score, lower, upper = (float(values[0]) for values in (judged.score, judged.lower, judged.upper))
-    if judged.status[0] != "unsure":
-        return Verdict(score, lower, upper, str(judged.status[0]))
-    return Verdict(score, lower, upper, "unsure", ", ".join(doubts()) or "both sides of focus are possible")
+    unsure = judged.status[0] == "unsure"
+    doubt = (", ".join(doubts) or "both sides of focus are possible") if unsure else ""
+    return Verdict(score, lower, upper, str(judged.status[0]), doubt)
 
 
-def doubts_of_network(student: KerasStudent, window: np.ndarray) -> list[str]:
-    """In what the window is unlike those of training, by the limits of ``deep.competence``."""
-    competence = student.side.competence
+def doubts_of_network(side: StudentSide, judged: Judgement, spread: float) -> list[str]:
+    """In what the one judged image is unlike those of training, by the limits of ``deep.competence``."""
+    competence = side.competence
     limits = {name: getattr(competence, name) for name in ("contrast", "brightness", "chroma")}
     limits |= {"saturated": (0.0, competence.saturated), "spread": (0.0, competence.spread)}
-    values = {name: float(value[0]) for name, value in image_properties(window[np.newaxis]).items()}
-    values["spread"] = float(student.predict(window[np.newaxis])["spread"][0])
+    values = {name: float(value[0]) for name, value in judged.properties.items()} | {"spread": spread}
     return [
         f"{name} {values[name]:.3g}, {low:.3g} to {high:.3g} in training"
         for name, (low, high) in limits.items()
         if not low <= values[name] <= high
     ]
-
-
-def doubts_of_baseline(baseline: Baseline, shares: Contributions) -> list[str]:
-    """How many features no training image had, where these are more than usual."""
-    if shares.n_outside <= baseline.side.novelty_limit * len(shares.rows):
-        return []
-    return [f"{shares.n_outside} of {len(shares.rows)} features outside the range of training"]
 
 
 def overlap(one: Verdict, other: Verdict) -> bool:
@@ -285,12 +272,12 @@ def overlap(one: Verdict, other: Verdict) -> bool:
 
 def reservations(network: NetworkPart | None, baseline: BaselinePart | None, agree: bool | None) -> list[str]:
     """What the reader must know before believing the picture."""
-    notes = []
-    for name, part in (("network", network), ("baseline", baseline)):
-        if part is not None and part.verdict.status == "unsure":
-            notes.append(
-                f"the {name} is unsure ({part.verdict.doubt}): this explains a score that is not to be trusted"
-            )
+    parts = {"network": network, "baseline": baseline}
+    notes = [
+        f"the {name} is unsure ({part.verdict.doubt}): this explains a score that is not to be trusted"
+        for name, part in parts.items()
+        if part is not None and part.verdict.status == "unsure"
+    ]
     if agree is False:
         notes.append("network and baseline disagree: their 90 % intervals do not overlap")
     return notes + (reservations_about(network.attribution) if network is not None else [])
@@ -313,27 +300,22 @@ def as_record(explanation: Explanation) -> dict[str, Any]:
     """The explanation as plain numbers and text, for ``--json``; numbers in score units."""
     record: dict[str, Any] = {"image": explanation.image_path}
     if (network := explanation.network) is not None:
-        record["network"] = {**asdict(network.verdict), "attribution": _attribution_record(network)}
+        found = network.attribution
+        record["network"] = asdict(network.verdict) | {
+            "attribution": {
+                "expected_score": found.expected_score,
+                "reference_score": found.reference_score,
+                "sum": float(found.pixels.sum()),
+                "completeness_error": found.completeness_error,
+                "gradients": found.gradients,
+                "regions": [asdict(region) for region in network.regions],
+            }
+        }
     if (baseline := explanation.baseline) is not None:
-        record["baseline"] = {**asdict(baseline.verdict), **_contributions_record(baseline.contributions)}
+        shares = baseline.contributions
+        record["baseline"] = asdict(baseline.verdict) | {
+            "bias": shares.bias,
+            "contributions": [asdict(row) for row in shares.rows[:TOP]],
+            "other_features": shares.others(TOP),
+        }
     return record | {"agree": explanation.agree, "notes": list(explanation.notes)}
-
-
-def _attribution_record(network: NetworkPart) -> dict[str, Any]:
-    found = network.attribution
-    return {
-        "expected_score": found.expected_score,
-        "reference_score": found.reference_score,
-        "sum": float(found.pixels.sum()),
-        "completeness_error": found.completeness_error,
-        "gradients": found.gradients,
-        "regions": [asdict(region) for region in network.regions],
-    }
-
-
-def _contributions_record(found: Contributions) -> dict[str, Any]:
-    return {
-        "bias": found.bias,
-        "contributions": [asdict(row) for row in found.rows[:TOP]],
-        "other_features": found.others(TOP),
-    }

@@ -1,7 +1,7 @@
 """One picture of an explanation: the image, where the network looked, both scores, what moved the baseline.
 
 Vermilion pushes to post-focal and blue to pre-focal throughout (Okabe and Ito's colours, told apart with any colour
-vision); the map is the more opaque the stronger it is, so that the cell stays visible where it is weak.
+vision). The stronger the map is at a place, the more opaque it is there: where it is weak the cell stays visible.
 """
 
 import io
@@ -20,7 +20,6 @@ from focus_picker.explain.explanation import TOP, BaselinePart, Explanation, Net
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
 PRE_FOCAL, POST_FOCAL = COLOURS[0], COLOURS[1]
@@ -36,31 +35,19 @@ MOST_PICTURE_PX = 400  # a larger image is thinned out for drawing
 
 
 def save_explanation(explanation: Explanation, output: str | Path) -> None:
-    """Draw an explanation to a PNG of less than 300 KB, whole or not at all.
-
-    Raises
-    ------
-    InputError
-        If ``output`` does not end in ``.png``.
-    """
-    output = check_output(output)
-    figure = draw_explanation(explanation)
-    for dpi in DPI:
-        content = _encoded(figure, dpi)
-        if len(content) < MOST_BYTES:
-            break
-    with atomic_path(output) as temporary:
-        temporary.write_bytes(content)
-
-
-def _encoded(figure: "Figure", dpi: int) -> bytes:
-    """Bytes of a PNG; packed again without the transparency that nothing uses, which saves a seventh."""
+    """Draw an explanation to a PNG of less than 300 KB, whole or not at all; see :func:`check_output`."""
     from PIL import Image
 
-    drawn, packed = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=dpi)
-    Image.open(drawn).convert("RGB").save(packed, "PNG", optimize=True)
-    return packed.getvalue()
+    output, figure = check_output(output), draw_explanation(explanation)
+    for dpi in DPI:
+        drawn, packed = io.BytesIO(), io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=dpi)
+        # Packed again without the transparency that nothing uses, which saves a seventh.
+        Image.open(drawn).convert("RGB").save(packed, "PNG", optimize=True)
+        if packed.tell() < MOST_BYTES:
+            break
+    with atomic_path(output) as temporary:
+        temporary.write_bytes(packed.getvalue())
 
 
 def check_output(output: str | Path) -> Path:
@@ -87,7 +74,9 @@ def draw_explanation(explanation: Explanation) -> "Figure":
     figure.suptitle("\n".join(words), fontsize=11.5, fontweight="bold")
     grid = iter(figure.add_gridspec(len(heights), 1, height_ratios=heights))
     if notes:
-        draw_notes(figure.add_subplot(next(grid)), notes)
+        axes = figure.add_subplot(next(grid))
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "\n".join(notes), fontsize=9, ha="center", va="center", color=POST_FOCAL)
     widths = (1, 1.2, 1.15) if network else (1, 2.35)
     row = next(grid).subgridspec(1, len(widths), width_ratios=widths)
     draw_image(figure.add_subplot(row[0]), explanation)
@@ -100,12 +89,6 @@ def draw_explanation(explanation: Explanation) -> "Figure":
         draw_contributions(bars, baseline)
         draw_places(figure.add_subplot(row[1], sharey=bars), baseline)
     return figure
-
-
-def draw_notes(axes: "Axes", notes: list[str]) -> None:
-    """Write the reservations, one below the other."""
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, "\n".join(notes), fontsize=9, ha="center", va="center", color=POST_FOCAL)
 
 
 def draw_image(axes: "Axes", explanation: Explanation) -> None:
@@ -134,13 +117,14 @@ def frame(axes: "Axes", outer: tuple[int, int], inner: tuple[int, int]) -> None:
 def draw_map(axes: "Axes", network: NetworkPart, image_shape: tuple[int, ...]) -> None:
     """Lay the map over the window, in score units a block, with its colour bar; frame a smaller image in it."""
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
 
     shown = network.attribution.shown
     limit = max(float(np.quantile(np.abs(shown), FULL_QUANTILE)), LEAST_FULL)
     axes.imshow(paled(network.window), cmap="gray", vmin=0, vmax=1)
     opacity = MOST_OPAQUE * np.minimum(1, np.abs(shown) / limit)
-    norm, colours = Normalize(-limit, limit), diverging()
+    norm = Normalize(-limit, limit)
+    colours = LinearSegmentedColormap.from_list("focus", [PRE_FOCAL, "#FFFFFF", POST_FOCAL])
     axes.imshow(shown, cmap=colours, norm=norm, alpha=opacity)
     axes.set(xticks=[], yticks=[])
     axes.set_title("Where the network's score comes from", fontsize=9)
@@ -169,17 +153,15 @@ def draw_scores(axes: "Axes", explanation: Explanation) -> None:
     axes.axvline(0, color=GREY, linewidth=0.8)
     top = 1.0
     if (network := explanation.network) is not None:
-        top = float(network.distribution.max())
-        width = network.centres[1] - network.centres[0]
-        colours = [
-            PRE_FOCAL if centre < -width / 2 else POST_FOCAL if centre > width / 2 else GREY
-            for centre in network.centres
-        ]
-        axes.bar(network.centres, network.distribution, width=0.9 * width, color=colours)
+        centres, probability = network.distribution.centres, network.distribution.probability[0]
+        top, width = float(probability.max()), centres[1] - centres[0]
+        side = np.sign(centres) * (np.abs(centres) > width / 2)
+        axes.bar(centres, probability, 0.9 * width, color=np.array([PRE_FOCAL, GREY, POST_FOCAL])[side.astype(int) + 1])
         axes.set_ylabel(f"probability per {width:.2g}", fontsize=8)
     for row, (name, verdict) in enumerate(explanation.verdicts.items()):
         _draw_verdict(axes, top * (1.12 + 0.16 * row), name, verdict)
-    reach = score_reach(explanation)
+    ends = [abs(end) for verdict in explanation.verdicts.values() for end in (verdict.lower, verdict.upper)]
+    reach = 1.05 * max(ends + ([float(np.abs(centres).max())] if network else []))
     axes.set(xlim=(-reach, reach), ylim=(0 if network else 0.9 * top, top * (1.1 + 0.16 * len(explanation.verdicts))))
     axes.set_title("Score and 90 % interval", fontsize=9)
     axes.set_xlabel("focus score: – lens too close, + lens too far", fontsize=8)
@@ -187,14 +169,6 @@ def draw_scores(axes: "Axes", explanation: Explanation) -> None:
     if network is None:
         axes.set_yticks([])
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def score_reach(explanation: Explanation) -> float:
-    """Half width of the score axis: all of the network's bins and every interval fit."""
-    ends = [abs(end) for verdict in explanation.verdicts.values() for end in (verdict.lower, verdict.upper)]
-    if explanation.network is not None:
-        ends.append(float(np.abs(explanation.network.centres).max()))
-    return 1.05 * max(ends)
 
 
 def _draw_verdict(axes: "Axes", height: float, name: str, verdict: Verdict) -> None:
@@ -249,13 +223,6 @@ def draw_places(axes: "Axes", baseline: BaselinePart) -> None:
     axes.set_title("value's place in training\n(diamond: outside)", fontsize=8)
     axes.tick_params(axis="y", left=False, labelleft=False)
     axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
-
-
-def diverging() -> "LinearSegmentedColormap":
-    """Blue over white to vermilion."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("focus", [PRE_FOCAL, "#FFFFFF", POST_FOCAL])
 
 
 def short_name(path: str, letters: int = 44) -> str:
