@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
+from focus_picker.dataset.images import LUMA
 from focus_picker.models.side_file import Competence
 
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 PROPERTIES = ("contrast", "brightness", "chroma", "saturated")
 # The range seen in training is widened by a share of itself on both sides, on a logarithmic scale, as lamp and stain
 # scale what they change; and by a tenth at least, as the next laboratory day is a little different.
@@ -19,8 +19,8 @@ def image_properties(windows: np.ndarray) -> dict[str, np.ndarray]:
     -------
     dict
         ``contrast`` (standard deviation of luminance, grey levels), ``brightness`` (its mean), ``chroma`` (mean
-        difference of the largest and the smallest channel) and ``saturated`` (share
-        of pixels at 0 or at 255 in all channels), each ``(N,)``.
+        difference of the largest and the smallest channel) and ``saturated`` (share of pixels at 0 or at 255 in all
+        channels), each ``(N,)``.
     """
     rows = [_properties(window) for window in windows]
     return {name: np.array([row[place] for row in rows]) for place, name in enumerate(PROPERTIES)}
@@ -28,7 +28,7 @@ def image_properties(windows: np.ndarray) -> dict[str, np.ndarray]:
 
 def _properties(window: np.ndarray) -> tuple[float, float, float, float]:
     """Values of ``PROPERTIES`` of one window; OpenCV takes a twentieth of the time of NumPy's sums along channels."""
-    mean, deviation = cv2.meanStdDev(cv2.transform(window.astype(np.float32), LUMINANCE[np.newaxis]))
+    mean, deviation = cv2.meanStdDev(cv2.transform(window.astype(np.float32), LUMA[np.newaxis]))
     red, green, blue = cv2.split(window)
     highest, lowest = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
     extreme = np.count_nonzero(highest == 0) + np.count_nonzero(lowest == 255)
@@ -47,7 +47,6 @@ def learn_competence(windows: np.ndarray, spread: np.ndarray) -> Competence:
         Spread ``(M,)`` that the student gives to validation images, score units.
     """
     properties = image_properties(windows)
-
     return Competence(
         contrast=_widened(properties["contrast"]),
         brightness=_widened(properties["brightness"]),

@@ -1,38 +1,39 @@
 """From image files to batches: decoded once, kept as native-scale windows, augmented on the fly."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from joblib import Parallel, delayed
 
 from focus_picker.dataset.images import read_image
-from focus_picker.dataset.progress import track
+from focus_picker.dataset.parallel import parallel_map
 from focus_picker.deep.augment import augment
 from focus_picker.deep.window import WINDOW_PX, native_window
 
 SHIFT_PX = 16  # margin around the window that shifts use up
-CHUNK = 256
 
 Targets = dict[str, np.ndarray]
 
 
 def load_windows(paths: Sequence[Path], size: int = WINDOW_PX + SHIFT_PX, jobs: int = 2) -> np.ndarray:
-    """Decode images once into native-scale windows ``(N, size, size, 3)`` uint8.
+    """Decode images into native-scale windows ``(N, size, size, 3)`` uint8.
 
     Raises
     ------
     InputError
         For the first image that cannot be read.
     """
-    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    read = Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(
-        delayed(lambda chunk: np.stack([native_window(read_image(path), size) for path in chunk]))(chunk)
-        for chunk in chunks
-    )
-    done = list(track(read, "reading images", total=len(chunks)))
-    return np.concatenate(done) if done else np.empty((0, size, size, 3), np.uint8)
+    windows = np.empty((len(paths), size, size, 3), np.uint8)
+    read = partial(_read_window, size=size)
+    for at, window in enumerate(parallel_map(read, paths, "reading images", jobs=jobs, batch=32, threads=True)):
+        windows[at] = window
+    return windows
+
+
+def _read_window(path: Path, size: int) -> np.ndarray:
+    return native_window(read_image(path), size)
 
 
 def centre(windows: np.ndarray, size: int = WINDOW_PX) -> np.ndarray:

@@ -23,14 +23,11 @@ class Student:
         Content of a ``.tflite`` file.
     side
         Its side file.
-    threads
-        Threads of one inference.
     """
 
-    def __init__(self, weights: bytes, side: StudentSide, threads: int = 1) -> None:
+    def __init__(self, weights: bytes, side: StudentSide) -> None:
         self.weights = weights
         self.side = side
-        self.threads = threads
         self._runner: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -88,7 +85,7 @@ class Student:
             from ai_edge_litert.interpreter import Interpreter
 
             with quiet_stderr():
-                interpreter = Interpreter(model_content=self.weights, num_threads=self.threads)
+                interpreter = Interpreter(model_content=self.weights, num_threads=1)
                 interpreter.allocate_tensors()
             self._runner = interpreter.get_signature_runner()
         return self._runner
@@ -98,6 +95,6 @@ def _no_windows(size: int) -> np.ndarray:
     return np.empty((0, size, size, 3), np.uint8)
 
 
-def load_student(path: str | Path, threads: int = 1) -> Student:
+def load_student(path: str | Path) -> Student:
     """Load a ``.tflite`` file with its side file; see :func:`models.side_file.read_model` for what is refused."""
-    return Student(*read_model(Path(path), StudentSide), threads)
+    return Student(*read_model(Path(path), StudentSide))

@@ -17,6 +17,7 @@ from focus_picker.deep.backbones import BACKBONE_LAYERS
 from focus_picker.deep.pipeline import Batches
 
 CHECKPOINT = "checkpoint.npz"
+WEIGHT_DECAY = 1e-4  # decoupled from the gradient (AdamW)
 Loss = Callable[[dict[str, tf.Tensor], dict[str, tf.Tensor]], tf.Tensor]
 
 
@@ -40,8 +41,6 @@ class Schedule:
         Upper limit.
     learning_rate
         Peak; rises over the first epoch, then falls to zero along a half cosine.
-    weight_decay
-        Decoupled (AdamW).
     patience
         Epochs without a better validation error that end the training.
     frozen
@@ -50,7 +49,6 @@ class Schedule:
 
     epochs: int
     learning_rate: float
-    weight_decay: float = 1e-4
     patience: int = 1000
     frozen: str = ""
 
@@ -103,7 +101,7 @@ def train(
     rate = keras.optimizers.schedules.CosineDecay(
         schedule.learning_rate / 20, max(total - warmup, 1), warmup_target=schedule.learning_rate, warmup_steps=warmup
     )
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=schedule.weight_decay, clipnorm=1.0)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY, clipnorm=1.0)
     optimizer.build(model.trainable_variables)
     state = Checkpoint(folder, model, optimizer)
     history = state.restore()

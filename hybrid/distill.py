@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from scipy.special import softmax
 
 from focus_picker.deep.pipeline import Batches, centre
 from focus_picker.deep.student import build_student, copy_backbone, start_from
@@ -71,19 +72,13 @@ class Part:
 
 def predict_distribution(model: keras.Model, part: Part) -> np.ndarray:
     """Distributions ``(N, bins)`` of a teacher or student, without augmentation."""
-    return softmax(predict_logits(model, part))
+    return softmax(predict_logits(model, part), axis=-1)
 
 
 def predict_logits(model: keras.Model, part: Part) -> np.ndarray:
     """Logits ``(N, bins)`` of a teacher or student, without augmentation."""
     inputs = part.inputs if len(model.inputs) > 1 else part.inputs["image"]
     return model.predict(inputs, batch_size=128, verbose=0)["logits"]
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax along the last axis."""
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return weights / weights.sum(axis=-1, keepdims=True)
 
 
 def validation_error(part: Part, bins: ScoreBins) -> Callable[[keras.Model], float]:
@@ -101,70 +96,75 @@ def validation_error(part: Part, bins: ScoreBins) -> Callable[[keras.Model], flo
 def build_and_train_teacher(
     parts: dict[str, Part], recipe: Recipe, folder: Path, *, with_features: bool = True
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Build a teacher for these parts, start it from given weights if there are any, and train it."""
-    n_features = parts["train"].features.shape[1] if with_features else 0
-    teacher = build_teacher(recipe.bins, n_features, recipe.preset.backbone)
+    """Build a teacher, start it from given weights if there are any, and train it on labels.
+
+    Parameters
+    ----------
+    parts
+        ``train``, and ``validation``: the images that decide which epoch is best.
+    recipe
+        Of the run.
+    folder
+        For checkpoints.
+    with_features
+        Whether it is given the handcrafted features beside the image.
+
+    Returns
+    -------
+    tuple
+        The teacher and its history, see :func:`run_phases`.
+    """
+    part, preset = parts["train"], recipe.preset
+    targets = {"soft": recipe.bins.soft_labels(part.score, preset.label_sigma)}
+    if with_features:
+        targets["features"] = part.features
+    teacher = build_teacher(recipe.bins, part.features.shape[1] if with_features else 0, preset.backbone)
     if recipe.given is not None:
         copy_backbone(recipe.given, teacher)
-    return teacher, train_teacher(teacher, parts["train"], parts["validation"], recipe, folder)
+
+    def loss(outputs: dict[str, tf.Tensor], given: dict[str, tf.Tensor]) -> tf.Tensor:
+        return label_loss(outputs["logits"], given["soft"])
+
+    inputs = ("features",) if with_features else ()
+    batches = Batches(part.windows, targets, preset.batch, recipe.seed, inputs=inputs)
+    history = run_phases(teacher, batches, loss, parts["validation"], recipe, preset.teacher_epochs, folder, "teacher")
+    return teacher, history
 
 
 def build_and_train_student(
     parts: dict[str, Part], teacher: keras.Model | None, recipe: Recipe, folder: Path
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Build a student, start it from given weights if there are any, and train it on labels and teacher."""
-    student = build_student(recipe.bins, recipe.preset.backbone, n_auxiliary=parts["train"].features.shape[1])
+    """Build a student, start it from given weights if there are any, and train it.
+
+    It learns from the labels, from the teacher's logits for the same images, and to predict the handcrafted features.
+    Without a teacher it learns from labels and features alone: the control. Otherwise as
+    :func:`build_and_train_teacher`.
+    """
+    part, preset = parts["train"], recipe.preset
+    targets = {"soft": recipe.bins.soft_labels(part.score, preset.label_sigma), "features": part.features}
+    student = build_student(recipe.bins, preset.backbone, n_auxiliary=part.features.shape[1])
     if recipe.given is not None:
         start_from(student, recipe.given)
-    logits = predict_logits(teacher, parts["train"]) if teacher is not None else None
-    return student, train_student(student, logits, parts["train"], parts["validation"], recipe, folder)
-
-
-def train_teacher(teacher: keras.Model, part: Part, validation: Part, recipe: Recipe, folder: Path) -> pd.DataFrame:
-    """Train the teacher on labels in place; see :func:`run_phases` for the phases."""
-    targets = _label_targets(part, recipe)
-    with_features = len(teacher.inputs) > 1
-    if with_features:
-        targets["features"] = part.features
+    share = preset.distillation if teacher is not None else 0.0
+    if teacher is not None:
+        targets["teacher"] = predict_logits(teacher, part).astype(np.float32)
 
     def loss(outputs: dict[str, tf.Tensor], given: dict[str, tf.Tensor]) -> tf.Tensor:
-        return label_loss(outputs["logits"], given["soft"], given["weight"])
-
-    inputs = ("features",) if with_features else ()
-    batches = Batches(part.windows, targets, recipe.preset.batch, recipe.seed, inputs=inputs)
-    validate = validation_error(validation, recipe.bins)
-    return run_phases(teacher, batches, loss, validate, recipe, recipe.preset.teacher_epochs, folder, "teacher")
-
-
-def train_student(
-    student: keras.Model, teacher_logits: np.ndarray | None, part: Part, validation: Part, recipe: Recipe, folder: Path
-) -> pd.DataFrame:
-    """Train the student in place, on labels, the teacher's logits for the same images, and the handcrafted features.
-
-    ``teacher_logits`` None trains on labels and features alone: the control.
-    """
-    preset = recipe.preset
-    targets = _label_targets(part, recipe) | {"features": part.features}
-    share = preset.distillation if teacher_logits is not None else 0.0
-    if teacher_logits is not None:
-        targets["teacher"] = teacher_logits.astype(np.float32)
-
-    def loss(outputs: dict[str, tf.Tensor], given: dict[str, tf.Tensor]) -> tf.Tensor:
-        value = (1 - share) * label_loss(outputs["logits"], given["soft"], given["weight"])
+        value = (1 - share) * label_loss(outputs["logits"], given["soft"])
         if share:
             value += share * distillation_loss(outputs["logits"], given["teacher"], preset.temperature)
         return value + preset.auxiliary * auxiliary_loss(outputs["auxiliary"], given["features"])
 
     batches = Batches(part.windows, targets, preset.batch, recipe.seed)
-    validate = validation_error(validation, recipe.bins)
-    return run_phases(student, batches, loss, validate, recipe, preset.student_epochs, folder, "student")
+    history = run_phases(student, batches, loss, parts["validation"], recipe, preset.student_epochs, folder, "student")
+    return student, history
 
 
 def run_phases(
     model: keras.Model,
     batches: Batches,
     loss: Loss,
-    validate: Callable[[keras.Model], float],
+    validation: Part,
     recipe: Recipe,
     epochs: int,
     folder: Path,
@@ -174,8 +174,13 @@ def run_phases(
 
     With given weights the head learns first on a frozen backbone, then all layers at a tenth of the rate with BatchNorm
     frozen: a new head's first gradients would spoil what the backbone already knows.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row an epoch, as :func:`deep.training.train` gives them, and its ``phase``.
     """
-    preset = recipe.preset
+    preset, validate = recipe.preset, validation_error(validation, recipe.bins)
     whole = Schedule(epochs, preset.learning_rate, patience=preset.patience)
     phases = {"all": whole}
     if recipe.given is not None:
@@ -188,9 +193,3 @@ def run_phases(
         for phase, schedule in phases.items()
     ]
     return pd.concat(histories, ignore_index=True)
-
-
-def _label_targets(part: Part, recipe: Recipe) -> dict[str, np.ndarray]:
-    weight = 1 + recipe.preset.far_weight * np.abs(np.nan_to_num(part.score))
-    soft = recipe.bins.soft_labels(part.score, recipe.preset.label_sigma)
-    return {"soft": soft, "weight": weight.astype(np.float32)}

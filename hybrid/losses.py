@@ -3,19 +3,17 @@
 import tensorflow as tf
 
 
-def label_loss(logits: tf.Tensor, soft_labels: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+def label_loss(logits: tf.Tensor, soft_labels: tf.Tensor) -> tf.Tensor:
     """Cross-entropy with soft labels, averaged over the labelled images.
 
     Parameters
     ----------
     logits, soft_labels
         ``(N, bins)``; a row of zeros is an unlabelled image and costs nothing.
-    weight
-        ``(N,)`` weight of each image.
     """
     losses = -tf.reduce_sum(soft_labels * tf.nn.log_softmax(logits), axis=1)
-    labelled = tf.cast(tf.reduce_sum(soft_labels, axis=1) > 0, losses.dtype) * weight
-    return tf.reduce_sum(losses * labelled) / tf.maximum(tf.reduce_sum(labelled), 1e-6)
+    labelled = tf.cast(tf.reduce_sum(soft_labels, axis=1) > 0, losses.dtype)
+    return tf.reduce_sum(losses) / tf.maximum(tf.reduce_sum(labelled), 1e-6)
 
 
 def distillation_loss(student_logits: tf.Tensor, teacher_logits: tf.Tensor, temperature: float) -> tf.Tensor:

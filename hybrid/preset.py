@@ -39,8 +39,6 @@ class Preset(BaseModel):
         Of the distillation.
     auxiliary
         Weight of predicting the handcrafted features.
-    far_weight
-        Extra weight of an image per unit of ``|score|``, so that rare far-out images are not ignored; 0 for none.
     refine
         Whether labels are refined to fractions of a slice first.
     """
@@ -58,7 +56,6 @@ class Preset(BaseModel):
     distillation: Share = 0.5
     temperature: Annotated[float, Field(ge=1, le=20)] = 2.0
     auxiliary: Annotated[float, Field(ge=0)] = 0.1
-    far_weight: Annotated[float, Field(ge=0)] = 0.0
     refine: bool = True
 
 

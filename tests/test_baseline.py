@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
+from focus_picker.dataset import images
 from focus_picker.dataset.errors import InputError
 from focus_picker.evaluation.metrics import METRICS
 from focus_picker.evaluation.runs import read_run
@@ -264,12 +266,55 @@ def write_dataset(folder, n_fields, n_slices=7):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def decoded():
+    """How often the run decoded each file."""
+    return Counter()
+
+
+@pytest.fixture(scope="module")
+def run(decoded, tmp_path_factory):
     """One data set, one run on it."""
     root = tmp_path_factory.mktemp("baseline_run")
     dataset = write_dataset(root / "data", 30)
-    metrics = run_baseline(dataset, root / "run", seed=0, jobs=1, progress=False)
+    read_png = images.READERS["PNG"]
+
+    def counting(path, max_pixels):
+        decoded[path.relative_to(dataset).as_posix()] += 1
+        return read_png(path, max_pixels)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(images.READERS, "PNG", counting)
+        metrics = run_baseline(dataset, root / "run", seed=0, jobs=1, leak_scan=False)
     return dataset, root / "run", metrics
+
+
+def test_training_images_are_decoded_once(run, decoded):
+    """Others are read again only to time a scoring and to weigh stacks."""
+    split = read_run(run[1]).predictions.set_index("image_path")["split"]
+    times = pd.Series(decoded).groupby(split)
+    assert times.size().to_dict() == split.value_counts().to_dict()
+    assert times.max().to_dict() == {"train": 1, "validation": 2, "test": 2}
+
+
+def test_metrics_and_side_file_say_what_the_model_was_calibrated_on(run):
+    _, folder, metrics = run
+    fields = read_run(folder).predictions.query("split == 'train'")["field"].nunique()
+    assert metrics["calibrated_on"] == f"{fields} training fields, each left out in turn"
+    side = load_baseline(folder).side
+    assert (side.pixel_um, side.z_step_um, side.score_per_slice) == (None, None, STEP)
+
+
+def test_a_simulated_scale_is_stated_beside_the_model(run, tmp_path):
+    dataset, folder, _ = run
+    copy = shutil.copytree(dataset, tmp_path / "data")
+    (copy / "simulation.json").write_text(json.dumps({"instruments": [{"pixel_um": 0.08}], "vary": 0}))
+    rows = (copy / "focus_labels.csv").read_text().splitlines()[1:]
+    truth = [f"{row.partition(',')[0]},{0.4 * (place % 7 - 3):.1f},3" for place, row in enumerate(rows)]
+    (copy / "truth.csv").write_text("\n".join(["image_path,defocus_um,best_z_slice", *truth]) + "\n")
+    shutil.copytree(folder / FEATURE_CACHE, tmp_path / "run" / FEATURE_CACHE)
+    run_baseline(copy, tmp_path / "run", seed=0, jobs=1, leak_scan=False)
+    side = load_baseline(tmp_path / "run").side
+    assert (side.pixel_um, side.z_step_um) == (0.08, 0.4)
 
 
 def test_a_run_leaves_the_whole_folder(run):
@@ -354,7 +399,7 @@ def test_corrupt_test_labels_leave_the_model_as_it_is(run, tmp_path):
     (copy / "focus_labels.csv").write_text("\n".join(other) + "\n")
     # With the features of the first run, so that only the labels differ.
     shutil.copytree(folder / FEATURE_CACHE, tmp_path / "run" / FEATURE_CACHE)
-    metrics = run_baseline(copy, tmp_path / "run", seed=0, jobs=1, progress=False)
+    metrics = run_baseline(copy, tmp_path / "run", seed=0, jobs=1)
     assert (tmp_path / "run" / "baseline.txt").read_bytes() == (folder / "baseline.txt").read_bytes()
     assert metrics["test"]["mae"] > 3
 
@@ -362,7 +407,7 @@ def test_corrupt_test_labels_leave_the_model_as_it_is(run, tmp_path):
 def test_equal_slices_labels_cannot_be_trained_on(tmp_path):
     dataset = write_dataset(tmp_path / "data", 3, n_slices=1)
     with pytest.raises(InputError, match="label more slices"):
-        run_baseline(dataset, tmp_path / "run", jobs=1, progress=False)
+        run_baseline(dataset, tmp_path / "run", jobs=1)
     assert not (tmp_path / "run").exists()
 
 

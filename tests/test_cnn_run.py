@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from focus_picker.cli import main
+from focus_picker.dataset import images
 from focus_picker.dataset.errors import InputError
 
 keras = pytest.importorskip("keras", reason="training needs the extra train")
@@ -42,11 +44,25 @@ def dataset(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(dataset, preset, tmp_path_factory) -> Path:
+def decoded() -> Counter:
+    """How often the run decoded each file."""
+    return Counter()
+
+
+@pytest.fixture(scope="module")
+def run(dataset, preset, decoded, tmp_path_factory) -> Path:
     """Started from the shipped weights, with controls: every branch of the run."""
     folder = tmp_path_factory.mktemp("runs") / "cnn"
     arguments = ["train-cnn", str(dataset), "--output", str(folder), "--preset", str(preset), "--controls"]
-    assert main(arguments) == 0
+    read_jpeg = images.READERS["JPEG"]
+
+    def counting(path, max_pixels):
+        decoded[path.relative_to(dataset).as_posix()] += 1
+        return read_jpeg(path, max_pixels)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(images.READERS, "JPEG", counting)  # the images are so few that all work is done in this process
+        assert main(arguments) == 0
     return folder
 
 
@@ -60,6 +76,7 @@ def test_metrics_tell_error_floor_sign_coverage_parity_and_latency(run):
     metrics = json.loads((run / "metrics.json").read_text())
     assert {"mae", "mae_truth", "label_floor", "sign_accuracy", "coverage", "by_score"} <= set(metrics["test"])
     assert metrics["test"]["mae"] < 0.25  # the shipped weights know this instrument
+    assert metrics["parity"]["agree"]
     assert metrics["parity"]["litert_largest_difference"] < 0.02
     assert metrics["parity"]["tf_lite_largest_difference"] == pytest.approx(
         metrics["parity"]["litert_largest_difference"], abs=1e-3
@@ -74,6 +91,22 @@ def test_metrics_tell_error_floor_sign_coverage_parity_and_latency(run):
     } <= set(metrics["controls"])  # fmt: skip
 
 
+def test_training_images_are_decoded_once(run, decoded):
+    """Only what judges the shipped file from the file on reads others again: stacks of validation, parity of test."""
+    split = pd.read_csv(run / "predictions.csv").set_index("image_path")["split"]
+    times = pd.Series(decoded).groupby(split)
+    assert times.size().to_dict() == split.value_counts().to_dict()
+    assert times.max().to_dict() == {"train": 1, "validation": 2, "test": 2}
+
+
+def test_metrics_and_side_file_say_what_the_model_was_calibrated_on(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    fields = pd.read_csv(run / "predictions.csv").query("split == 'validation'")["field"].nunique()
+    assert metrics["calibrated_on"] == f"all {fields} validation fields, which also decided when training ended"
+    side = load_student(run / "focus_model.tflite").side
+    assert (side.pixel_um, side.z_step_um, side.score_per_slice) == (0.1, 0.5, 0.2)
+
+
 def test_predictions_hold_every_image_unlabelled_ones_too(run, dataset):
     predictions = pd.read_csv(run / "predictions.csv")
     labels = pd.read_csv(dataset / "focus_labels.csv")
@@ -84,11 +117,10 @@ def test_predictions_hold_every_image_unlabelled_ones_too(run, dataset):
 
 
 def test_the_shipped_file_gives_the_tables_scores(run, dataset):
-    from focus_picker.dataset.images import read_image
-
     predictions = pd.read_csv(run / "predictions.csv").iloc[::40]
-    images = [read_image(dataset / path) for path in predictions.image_path]
-    table = load_student(run / "focus_model.tflite").judge(images)
+    table = load_student(run / "focus_model.tflite").judge(
+        [images.read_image(dataset / path) for path in predictions.image_path]
+    )
     np.testing.assert_allclose(table.score, predictions.predicted, atol=0.02)
 
 

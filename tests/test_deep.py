@@ -30,7 +30,7 @@ from focus_picker.hybrid.losses import label_loss  # noqa: E402
 from focus_picker.models.intervals import Widening, learn_widening  # noqa: E402
 from focus_picker.models.side_file import Competence, StudentSide, read_model, write_model  # noqa: E402
 from focus_picker.models.stack_calibration import StackCalibration  # noqa: E402
-from focus_picker.training.ship import gate  # noqa: E402
+from focus_picker.training.ship import why_refused  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 SIZE = 32
@@ -83,8 +83,8 @@ def test_an_unlabelled_image_has_no_soft_label_and_costs_nothing():
     soft = DEFAULT_BINS.soft_labels([np.nan, 0.4], 0.06)
     assert soft[0].sum() == 0
     logits = tf.random.stateless_normal((2, DEFAULT_BINS.count), (0, 1))
-    both = label_loss(logits, tf.constant(soft), tf.ones(2))
-    alone = label_loss(logits[1:], tf.constant(soft[1:]), tf.ones(1))
+    both = label_loss(logits, tf.constant(soft))
+    alone = label_loss(logits[1:], tf.constant(soft[1:]))
     assert float(both) == pytest.approx(float(alone))
 
 
@@ -326,8 +326,8 @@ def test_scoring_needs_no_tensorflow(model_path):
     ("mae", "fp32", "agreement", "passes"),
     [(0.060, 0.060, 1.0, True), (0.0613, 0.060, 1.0, False), (0.06, 0.06, 0.99, False), (np.nan, 0.06, 1.0, False)],
 )
-def test_the_gate(mae, fp32, agreement, passes):
-    assert (gate(mae, fp32, agreement) == "") is passes
+def test_a_variant_that_errs_more_or_decides_otherwise_is_refused(mae, fp32, agreement, passes):
+    assert (why_refused(mae, fp32, agreement) == "") is passes
 
 
 # Intervals and competence
@@ -389,7 +389,7 @@ def small_training(folder: Path, epochs: int, rate: float = 0.01):
     batches = Batches(windows(24, 20), targets, 8, seed=3, size=16)
 
     def loss(outputs, given):
-        return label_loss(outputs["logits"], given["soft"], tf.ones(tf.shape(given["soft"])[0]))
+        return label_loss(outputs["logits"], given["soft"])
 
     def validate(network):
         return float(np.abs(network(centre(windows(24, 20), 16), training=False)["logits"]).mean())

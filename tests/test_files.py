@@ -2,13 +2,10 @@
 
 import os
 import stat
-import tomllib
-from pathlib import Path
 
 import pytest
 
 from focus_picker.dataset.files import atomic_path, write_text
-from focus_picker.dataset.version import VERSION
 
 
 def test_writes_and_makes_missing_folders(tmp_path):
@@ -51,8 +48,3 @@ def test_result_has_the_permissions_of_a_new_file(tmp_path):
 def test_text_is_utf8_with_unix_line_ends(tmp_path):
     write_text(tmp_path / "note.md", "0.4 µm\n")
     assert (tmp_path / "note.md").read_bytes() == "0.4 µm\n".encode()
-
-
-def test_version_is_that_of_the_project():
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
-    assert project["project"]["version"] == VERSION

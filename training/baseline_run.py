@@ -13,7 +13,7 @@ from focus_picker.evaluation.metrics import evaluate
 from focus_picker.evaluation.runs import write_run
 from focus_picker.evaluation.trivial import trivial_predictions
 from focus_picker.features import CUES, MEASURES
-from focus_picker.features.baseline import MODEL_FILE, Baseline
+from focus_picker.features.baseline import FOLDS, MODEL_FILE, Baseline
 from focus_picker.training.experiment import (
     FEATURE_CACHE,
     Data,
@@ -34,7 +34,6 @@ def run_baseline(
     seed: int = 0,
     jobs: int = 2,
     leak_scan: bool = True,
-    progress: bool = True,
 ) -> dict[str, Any]:
     """Train a baseline on ``dataset`` and leave a run folder at ``output``.
 
@@ -49,8 +48,6 @@ def run_baseline(
         Seed of split and training; processes that measure images.
     leak_scan
         Whether fields with identical or near-identical images are found and kept on one side of the split.
-    progress
-        Whether progress bars are drawn on a terminal.
 
     Returns
     -------
@@ -63,9 +60,7 @@ def run_baseline(
         If the data set cannot be read or is too small to split, train and calibrate on.
     """
     output = Path(output)
-    data = load_data(
-        Path(dataset), output / FEATURE_CACHE, seed=seed, jobs=jobs, leak_scan=leak_scan, progress=progress
-    )
+    data, _ = load_data(Path(dataset), output / FEATURE_CACHE, seed=seed, jobs=jobs, leak_scan=leak_scan)
     started = time.perf_counter()
     baseline = train(data, list(data.features.columns), seed)
     training_seconds = time.perf_counter() - started
@@ -77,6 +72,7 @@ def run_baseline(
         "model": "LightGBM on handcrafted features",
         "score_per_slice": data.score_per_slice,
         **evaluate_splits(predictions, data.score_per_slice),
+        "calibrated_on": calibrated_on(data),
         "controls": evaluate_controls(data, without_cues),
         "trees": baseline.booster_.best_iteration,
         "features": len(baseline.feature_names_),
@@ -85,7 +81,7 @@ def run_baseline(
         "leaking_pairs": data.n_leaks,
     }
     calibration, metrics["stack_calibration"] = calibrate_stacks(data, Path(dataset), baseline)
-    baseline.save(output / MODEL_FILE, stack_calibration=calibration)
+    baseline.save(output / MODEL_FILE, stack_calibration=calibration, pixel_um=data.pixel_um, z_step_um=data.z_step_um)
     metrics["model_bytes"] = (output / MODEL_FILE).stat().st_size
     save_pictures(output, baseline, predictions, metrics)
     config = {
@@ -102,9 +98,9 @@ def run_baseline(
 
 
 def train(data: Data, names: list[str], seed: int) -> Baseline:
-    """Train a baseline on the named features of the training fields; stop and calibrate by the validation fields."""
+    """Train a baseline on the named features of the training fields; validation fields decide when it ends."""
     features, score = data.part("train")
-    held_out, held_out_score = data.part("validation")
+    held_out, held_out_score = data.part("choice")
     return Baseline(seed=seed).fit(
         features[names],
         score,
@@ -112,6 +108,13 @@ def train(data: Data, names: list[str], seed: int) -> Baseline:
         score_per_slice=data.score_per_slice,
         fields=data.labels.loc[data.labels["split"] == "train", "field"],
     )
+
+
+def calibrated_on(data: Data) -> str:
+    """Say what the intervals were measured on, for ``metrics.json``."""
+    known = data.labels[data.rows("train") & data.labels["focus_score"].notna()]
+    fields = known["field"].nunique()
+    return f"{fields} training fields, each left out in turn" if fields >= FOLDS else data.describe("validation")
 
 
 def evaluate_controls(data: Data, without_cues: Baseline) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from focus_picker.training.experiment import Data, predictions_of
 
 
 def train_controls(
-    training: dict[str, Part],
+    learning: dict[str, Part],
     parts: dict[str, Part],
     data: Data,
     teacher: keras.Model,
@@ -36,10 +36,10 @@ def train_controls(
 
     Parameters
     ----------
-    training
-        Parts with refined training labels.
+    learning
+        What the run's networks learned from: ``train`` with refined labels, and ``validation``.
     parts
-        Parts with the labels as they are.
+        All parts with the labels as they are.
     data, judged
         Data set and the run's own predictions.
     teacher
@@ -62,40 +62,40 @@ def train_controls(
 
     networks = {
         "student without teacher": build_and_train_student(
-            training, None, named("no teacher"), checkpoints / "no_teacher"
+            learning, None, named("no teacher"), checkpoints / "no_teacher"
         )[0],
         "teacher without features": build_and_train_teacher(
-            training, named("no features"), checkpoints / "no_features", with_features=False
+            learning, named("no features"), checkpoints / "no_features", with_features=False
         )[0],
     }
     if recipe.given is not None:
         networks["student from random weights"] = build_and_train_student(
-            training, teacher, named("from scratch", given=None), checkpoints / "scratch"
+            learning, teacher, named("from scratch", given=None), checkpoints / "scratch"
         )[0]
     if recipe.preset.refine:
         networks["student on unrefined labels"] = build_and_train_student(
-            parts, teacher, named("unrefined"), checkpoints / "unrefined"
+            {**learning, "train": parts["train"]}, teacher, named("unrefined"), checkpoints / "unrefined"
         )[0]
-    results = {name: _evaluate(network, data, parts["test"], recipe.bins) for name, network in networks.items()}
+    results = {name: evaluate_network(network, data, parts["test"], recipe.bins) for name, network in networks.items()}
     return results | _features_and_blend(data, judged, baseline)
 
 
-def _evaluate(network: keras.Model, data: Data, part: Part, bins: ScoreBins) -> dict[str, Any]:
+def evaluate_network(network: keras.Model, data: Data, part: Part, bins: ScoreBins) -> dict[str, Any]:
+    """Metrics of a network on the test images, by the median of its distribution."""
     score = bins.quantile(predict_distribution(network, part), 0.5)
     return evaluate(predictions_of(data, score, np.nan, np.nan, split="test"), data.score_per_slice)
 
 
 def _features_and_blend(data: Data, judged: pd.DataFrame, baseline: Baseline) -> dict[str, Any]:
-    """Features alone, and the mixture of features and network that is best on the validation fields."""
-    scores = {
-        split: (judged.loc[judged["split"] == split, "predicted"].to_numpy(), baseline.predict(data.part(split)[0]))
-        for split in ("validation", "test")
-    }
-    share = learn_blend(*scores["validation"], data.part("validation")[1])
-    network, features = scores["test"]
+    """Features alone, and the mixture of features and network that is best on the calibration fields."""
+    network = judged["predicted"].to_numpy()
+    learned = data.rows(data.calibration)
+    features, label = data.part(data.calibration)
+    share = learn_blend(network[learned], baseline.predict(features), label)
+    test, alone = data.rows("test"), baseline.predict(data.part("test")[0])
     tables = {
-        "features alone (baseline)": features,
-        f"blend, {share:.0%} network": share * network + (1 - share) * features,
+        "features alone (baseline)": alone,
+        f"blend, {share:.0%} network": share * network[test] + (1 - share) * alone,
     }
     return {
         name: evaluate(predictions_of(data, score, np.nan, np.nan, split="test"), data.score_per_slice)

@@ -14,11 +14,11 @@ import pandas as pd
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import atomic_path, sha256_of, write_text
 from focus_picker.deep.export import save_h5, to_onnx
-from focus_picker.deep.pipeline import load_windows
+from focus_picker.deep.pipeline import SHIFT_PX
 from focus_picker.deep.student import load_trained, with_readout
 from focus_picker.deep.training import deterministic
+from focus_picker.deep.window import WINDOW_PX
 from focus_picker.evaluation import plots
-from focus_picker.evaluation.metrics import evaluate
 from focus_picker.evaluation.runs import write_run
 from focus_picker.hybrid.distill import (
     Part,
@@ -34,7 +34,7 @@ from focus_picker.hybrid.teacher import Standardiser
 from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
 from focus_picker.models.side_file import StudentSide
 from focus_picker.training.baseline_run import train as train_baseline
-from focus_picker.training.cnn_controls import train_controls
+from focus_picker.training.cnn_controls import evaluate_network, train_controls
 from focus_picker.training.experiment import (
     FEATURE_CACHE,
     Data,
@@ -87,10 +87,10 @@ def run_cnn(
     resume
         Go on after the last finished epoch of an interrupted run with the same settings.
     controls
-        Also train the controls: student from random weights, student without teacher, teacher without features, blend
-        with the baseline.
+        Also train the controls: student from random weights, student without teacher, teacher without features,
+        student on labels as they are, blend with the baseline.
     onnx
-        Also write ``focus_model.onnx`` and hold it to the same parity.
+        Also write ``focus_model.onnx`` and compare it with Keras as the other files are.
     seed, jobs
         Of split and training; processes that read and measure images.
     report
@@ -108,17 +108,18 @@ def run_cnn(
     """
     settings, output, dataset = load_preset(preset), Path(output), Path(dataset)
     given = load_trained(init) if init is not None else None
-    data = load_data(dataset, output / FEATURE_CACHE, seed=seed, jobs=jobs)
+    data, windows = load_data(dataset, output / FEATURE_CACHE, seed=seed, jobs=jobs, window_px=WINDOW_PX + SHIFT_PX)
     plan = Plan(data.fingerprint, settings.model_dump(), _sha256(init), seed)
     checkpoints = prepare_checkpoints(output / CHECKPOINTS, plan, resume)
     deterministic(seed)
     started = time.perf_counter()
-    parts, bins = make_parts(data, dataset, jobs), bins_for(data)
+    parts, bins = make_parts(data, windows), bins_for(data)
+    del windows  # the parts hold copies
     refined, refinement = refine(data, parts["train"], settings, given, seed)
-    training = {**parts, "train": refined}
+    learning = {"train": refined, "validation": parts["choice"]}
     recipe = Recipe(bins, settings, given, seed, report)
-    teacher, teacher_history = build_and_train_teacher(training, recipe, checkpoints / "teacher")
-    student, student_history = build_and_train_student(training, teacher, recipe, checkpoints / "student")
+    teacher, teacher_history = build_and_train_teacher(learning, recipe, checkpoints / "teacher")
+    student, student_history = build_and_train_student(learning, teacher, recipe, checkpoints / "student")
     seconds = time.perf_counter() - started
 
     model = with_readout(student, bins)
@@ -127,7 +128,8 @@ def run_cnn(
         "model": "student CNN, distilled from image and features",
         "score_per_slice": data.score_per_slice,
         **evaluate_splits(judged, data.score_per_slice),
-        "controls": {"teacher (image and features)": evaluate_network(teacher, data, parts, bins)},
+        "calibrated_on": data.describe(data.calibration),
+        "controls": {"teacher (image and features)": evaluate_network(teacher, data, parts["test"], bins)},
         "student_teacher_agreement": agreement(student, teacher, parts["test"], bins),
         "refinement": refinement,
         "training_seconds": round(seconds, 1),
@@ -138,7 +140,7 @@ def run_cnn(
     if controls:
         baseline = train_baseline(data, list(data.features.columns), seed)
         metrics["controls"] |= train_controls(
-            training, parts, data, teacher, judged, baseline, recipe, checkpoints / "controls"
+            learning, parts, data, teacher, judged, baseline, recipe, checkpoints / "controls"
         )
     histories = [teacher_history.assign(model="teacher"), student_history.assign(model="student")]
     write_history(output, pd.concat(histories, ignore_index=True))
@@ -175,16 +177,13 @@ def prepare_checkpoints(folder: Path, plan: Plan, resume: bool) -> Path:
     return folder
 
 
-def make_parts(data: Data, dataset: Path, jobs: int) -> dict[str, Part]:
-    """Images, standardised features and labels of each split; the standardiser knows the training images alone."""
-    windows = load_windows([dataset / path for path in data.labels["image_path"]], jobs=jobs)
-    features, split = data.features.to_numpy(), data.labels["split"].to_numpy()
-    standardise = Standardiser.fit(features[split == "train"])
-    score = data.labels["focus_score"].to_numpy(dtype=float)
-    return {
-        name: Part(windows[split == name], standardise(features[split == name]), score[split == name])
-        for name in ("train", "validation", "test")
-    }
+def make_parts(data: Data, windows: np.ndarray) -> dict[str, Part]:
+    """Images, standardised features and labels of each part; the standardiser knows the training images alone."""
+    features, score = data.features.to_numpy(), data.labels["focus_score"].to_numpy(dtype=float)
+    standardise = Standardiser.fit(features[data.rows("train")])
+    names = ("train", "validation", "test", "choice", "calibration")
+    rows = {name: data.rows(name) for name in names}
+    return {name: Part(windows[at], standardise(features[at]), score[at]) for name, at in rows.items()}
 
 
 def bins_for(data: Data) -> ScoreBins:
@@ -218,27 +217,17 @@ def refine(data: Data, part: Part, preset: Preset, given: keras.Model | None, se
 
 
 def judge(model: keras.Model, data: Data, parts: dict[str, Part], bins: ScoreBins) -> tuple[pd.DataFrame, StudentSide]:
-    """Calibrate on the validation fields and predict every image with the student and its read-out."""
+    """Calibrate on validation fields and predict every image with the student and its read-out."""
+    held = parts[data.calibration]
     side = calibrate(
-        model,
-        bins,
-        parts["train"].inputs["image"],
-        parts["validation"].inputs["image"],
-        parts["validation"].score,
-        data.score_per_slice,
-    )
+        model, bins, parts["train"].inputs["image"], held.inputs["image"], held.score, data.score_per_slice
+    ).model_copy(update={"pixel_um": data.pixel_um, "z_step_um": data.z_step_um})
     tables = []
-    for split, part in parts.items():
-        outputs = model.predict(part.inputs["image"], batch_size=128, verbose=0)
+    for split in ("train", "validation", "test"):
+        outputs = model.predict(parts[split].inputs["image"], batch_size=128, verbose=0)
         lower, upper = side.intervals.interval(bins, outputs["distribution"])
         tables.append(predictions_of(data, outputs["score"][:, 0], lower, upper, split=split))
     return pd.concat(tables).sort_index().reset_index(drop=True), side
-
-
-def evaluate_network(network: keras.Model, data: Data, parts: dict[str, Part], bins: ScoreBins) -> dict[str, Any]:
-    """Metrics of a teacher or control on the test images, by its median."""
-    score = bins.quantile(predict_distribution(network, parts["test"]), 0.5)
-    return evaluate(predictions_of(data, score, np.nan, np.nan, split="test"), data.score_per_slice)
 
 
 def agreement(student: keras.Model, teacher: keras.Model, part: Part, bins: ScoreBins) -> dict[str, float]:
@@ -261,8 +250,8 @@ def export(
     *,
     onnx: bool,
 ) -> dict[str, Any]:
-    """Write all models, let the converted ones through the gate, and hold the whole path against Keras."""
-    train_windows, held = parts["train"].inputs["image"], parts["validation"]
+    """Convert the student, choose what is shipped, write all models, and compare the shipped file with Keras."""
+    train_windows, held = parts["train"].inputs["image"], parts[data.calibration]
     trials = try_variants(model, side, train_windows, held.inputs["image"], held.score)
     shipped = choose_variant(trials)
     stack_calibration, stacks = calibrate_stacks(data, dataset, shipped.student)
@@ -279,7 +268,7 @@ def export(
         "variant": shipped.student.side.variant,
         "stack_calibration": stacks,
         "variants": {name: trial.as_row() for name, trial in trials.items()},
-        "parity": whole_path_parity(model, output / MODEL_FILE, files, proto),
+        "parity": whole_path_parity(model, output / MODEL_FILE, files, proto, data.score_per_slice),
         "latency_ms": shipped.latency_ms,
         "model_bytes": len(shipped.student.weights),
         "parameters": int(model.count_params()),

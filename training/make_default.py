@@ -114,7 +114,7 @@ def train(work: Path, jobs: int) -> tuple:
     targets = {"soft": DEFAULT_BINS.soft_labels(score[~validation], LABEL_SIGMA)}
 
     def loss(outputs: dict, given: dict) -> tf.Tensor:
-        return label_loss(outputs["logits"], given["soft"], tf.ones(tf.shape(given["soft"])[0]))
+        return label_loss(outputs["logits"], given["soft"])
 
     held = Part(windows[validation], np.empty((validation.sum(), 0)), score[validation])
     train_network(

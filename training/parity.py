@@ -14,10 +14,11 @@ from focus_picker.deep.runtime import load_student
 from focus_picker.deep.window import native_window
 
 FILES = 200
+TOLERANCE = 0.1  # of a slice; two bytes a weight move a score by a hundredth
 
 
 def whole_path_parity(
-    model: keras.Model, model_file: Path, files: Sequence[Path], onnx: bytes | None
+    model: keras.Model, model_file: Path, files: Sequence[Path], onnx: bytes | None, score_per_slice: float
 ) -> dict[str, Any]:
     """Score image files by every runtime, from the file on, and compare with Keras.
 
@@ -31,11 +32,14 @@ def whole_path_parity(
         Test images; at most ``FILES`` of them, evenly spread, are used.
     onnx
         The ONNX model, if there is one.
+    score_per_slice
+        Of the training stacks.
 
     Returns
     -------
     dict
-        Largest absolute difference of the score from Keras for each runtime, and the number of files.
+        Number of ``files``, largest absolute difference of the score from Keras for each runtime, and whether all of
+        them ``agree`` within ``TOLERANCE``; a warning says so where they do not.
     """
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, min(FILES, len(files))).astype(int))]
     images = [read_image(file) for file in chosen]
@@ -49,7 +53,13 @@ def whole_path_parity(
     if onnx is not None:
         scores["onnx"] = _onnx(onnx)(windows)
     differences = {f"{name}_largest_difference": float(np.abs(s - reference).max()) for name, s in scores.items()}
-    return {"files": len(chosen), **differences}
+    agree = max(differences.values()) <= TOLERANCE * score_per_slice
+    if not agree:
+        warnings.warn(
+            f"{model_file} scores images otherwise than the trained network does ({differences}); do not use it",
+            stacklevel=2,
+        )
+    return {"files": len(chosen), **differences, "agree": agree}
 
 
 def _tf_lite(content: bytes) -> Callable[[np.ndarray], np.ndarray]:

@@ -29,7 +29,7 @@ TIMED_RUNS = 300
 
 @dataclass(frozen=True)
 class Trial:
-    """One converted variant and what the gate found.
+    """One converted variant beside the trained network.
 
     Attributes
     ----------
@@ -103,7 +103,17 @@ def calibrate(
 def try_variants(
     model: keras.Model, side: StudentSide, train_windows: np.ndarray, held_windows: np.ndarray, held_label: np.ndarray
 ) -> dict[str, Trial]:
-    """Convert every variant and hold it against Keras and against fp32 on validation images, never on test images."""
+    """Convert every variant and compare it with Keras and with fp32 on held-out images, which are no test images.
+
+    Parameters
+    ----------
+    model, side
+        Student with read-out, and its side file.
+    train_windows
+        Training windows ``(N, H, W, 3)`` uint8, which show the int8 converter the range of every tensor.
+    held_windows, held_label
+        Windows and scores ``(M,)`` of the fields on which it was calibrated.
+    """
     reference = model.predict(held_windows, batch_size=128, verbose=0)
     trials: dict[str, Trial] = {}
     for variant in VARIANTS:
@@ -128,7 +138,7 @@ def _try(
     ours = _states(student.side, outputs["score"], outputs["distribution"])
     theirs = _states(student.side, keras_score, reference["distribution"])
     agreement = float(np.mean(ours == theirs))
-    reason = gate(mae, fp32_mae, agreement)
+    reason = why_refused(mae, fp32_mae, agreement)
     return Trial(
         student=student,
         mae=mae,
@@ -140,15 +150,15 @@ def _try(
     )
 
 
-def gate(mae: float, fp32_mae: float | None, agreement: float) -> str:
-    """Why a variant is refused, or an empty string.
+def why_refused(mae: float, fp32_mae: float | None, agreement: float) -> str:
+    """Say why a variant may not ship; an empty string where it may.
 
     Parameters
     ----------
     mae, fp32_mae
-        Validation errors of the variant and of fp32 (None for fp32 itself).
+        Mean absolute errors of the variant and of fp32 on the held-out images (None for fp32 itself), score units.
     agreement
-        Share of test images decided as Keras decides.
+        Share of the held-out images that get the same state of focus from the variant and from Keras.
     """
     if not np.isfinite(mae):
         return "its scores are not numbers"

@@ -113,4 +113,4 @@ def optical_zero_um(instrument: Instrument) -> float:
     step_um = instrument.depth_of_field_um / 8
     planes_um = step_um * np.arange(-16, 17)
     images = through_focus(texture, instrument, planes_um)
-    return _peak_um([tenengrad(np.float32(image @ LUMA)) for image in images], planes_um)
+    return _peak_um([tenengrad(np.ascontiguousarray(image @ LUMA, dtype=np.float32)) for image in images], planes_um)

@@ -20,8 +20,8 @@ from mlflow.entities import Dataset, DatasetInput
 from focus_picker.evaluation.compare import Comparison, to_markdown
 from focus_picker.evaluation.runs import environment, read_run
 from focus_picker.evaluation.summary import summarise
+from focus_picker.training.tracking.silent import Tracker
 from focus_picker.training.tracking.store import Store, must_work, reason
-from focus_picker.training.tracking.tracker import Tracker
 
 # What of the output folder is logged, by command: folder among the artifacts -> names. Files and not MLflow's model
 # flavours, whose log_model pickles, takes seconds, and would drop the side file that scoring needs.

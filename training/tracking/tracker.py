@@ -5,28 +5,13 @@ folder. A store that cannot be used is an error before the training begins; what
 warning, and never costs the trained run. docs/tracking.md says what is logged.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from focus_picker.training.tracking.silent import Tracker
 from focus_picker.training.tracking.store import open_store
-
-if TYPE_CHECKING:
-    from focus_picker.evaluation.compare import Comparison
-
-
-class Tracker:
-    """What a command tells about its run. This one, for a command without ``--track``, does nothing."""
-
-    def log_epochs(self, rows: Iterable[tuple[str, Mapping[str, float]]]) -> None:
-        """Log finished epochs: names of networks, and rows as ``history.csv`` has them."""
-
-    def log_run(self, run: Path) -> None:
-        """Log what a finished training left in its run folder."""
-
-    def log_comparison(self, comparison: "Comparison", runs: Sequence[Path], output: Path) -> None:
-        """Log a comparison of ``runs`` that was written to ``output``."""
 
 
 @contextmanager
