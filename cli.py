@@ -104,7 +104,7 @@ def inspect(
         sheet = contact_sheet(dataset, labels, output or Path(f"{dataset.resolve().name}_contact_sheet.jpg"))
         print(f"contact sheet: {sheet}")
     if not inspection.usable:
-        raise InputError(f"{dataset} cannot be used for training; mend the errors listed above")
+        raise InputError(f"{dataset} cannot be used for training; correct the errors listed above")
 
 
 @app.command(epilog="Example: `cli.py baseline my_data --output results/runs/baseline`")

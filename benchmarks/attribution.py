@@ -45,11 +45,11 @@ REFERENCES: dict[str, MakeReference] = {
     "mean colour": uniform,
     "blurred by 5 px": partial(blurred, sigma_px=5.0),
     "blurred by 10 px": partial(blurred, sigma_px=10.0),
-    "pixels dealt out within 8 px": partial(shuffled, block_px=8),
-    "pixels dealt out within 16 px": partial(shuffled, block_px=16),
-    "pixels dealt out within 24 px": partial(shuffled, block_px=24),
-    "pixels dealt out within 32 px": partial(shuffled, block_px=32),
-    "pixels dealt out over the window": partial(shuffled, block_px=1024),
+    "pixels shuffled within 8 px": partial(shuffled, block_px=8),
+    "pixels shuffled within 16 px": partial(shuffled, block_px=16),
+    "pixels shuffled within 24 px": partial(shuffled, block_px=24),
+    "pixels shuffled within 32 px": partial(shuffled, block_px=32),
+    "pixels shuffled over the window": partial(shuffled, block_px=1024),
 }
 ORACLE = "the same cell in focus (unknown in practice)"
 

@@ -29,7 +29,7 @@ def compare_features(
     output: Output = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timings of each side.")] = 400,
 ) -> Report:
-    """Report the times of both sides, and the dearest measures once what they share is there."""
+    """Report the times of both sides, and the slowest measures once what they share is there."""
     images, source = crops()
     ours, naive = alternating([measure, naively], images, rounds)
     counts = len(MEASURES) + len(CUES), len(NAIVE)
@@ -83,15 +83,15 @@ def time_row(name: str, times_us: np.ndarray, count: int) -> Row:
 
 
 def costs(image: np.ndarray) -> list[Row]:
-    """Median time of each measure and cue alone, dearest first."""
+    """Median time of each measure and cue alone, slowest first."""
     ready = Intermediates(image)
     functions = {**MEASURES, **CUES}
     medians = {
         name: 1e6 * np.median(seconds(partial(function, ready), COST_ROUNDS, warm_up=1)[:, 0])
         for name, function in functions.items()
     }
-    dearest = sorted(medians.items(), key=lambda item: -item[1])
-    return [{"measure": name, "us": f"{microseconds:.1f}"} for name, microseconds in dearest]
+    slowest = sorted(medians.items(), key=lambda item: -item[1])
+    return [{"measure": name, "us": f"{microseconds:.1f}"} for name, microseconds in slowest]
 
 
 main = partial(run, compare_features)

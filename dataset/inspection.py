@@ -156,7 +156,7 @@ def describe(inspection: Inspection) -> str:
         ]
     lines += _histogram_lines(found.histogram)
     lines += _problem_lines(found.problems)
-    lines.append("usable for training" if found.usable else "NOT usable for training before the errors are mended")
+    lines.append("usable for training" if found.usable else "NOT usable for training before the errors are corrected")
     return "\n".join(lines)
 
 

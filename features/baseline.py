@@ -24,7 +24,7 @@ from focus_picker.models.side_file import BaselineSide, FeatureRange, read_model
 # Some thousand rows grow a tree in 3 ms on one thread. Two threads gain little on idle cores and wait for each other
 # on busy ones (measured: 35 s instead of 1 s), and the sum of a gradient then depends on their number.
 THREADS = 1
-FOLDS = 5  # into which the training fields are dealt for calibration
+FOLDS = 5  # into which the training fields are divided for calibration
 MODEL_FILE = "baseline.txt"
 FINGERPRINT_TOLERANCE = 1e-2  # lets other builds of OpenCV pass, which round differently
 NOVELTY_FLOOR = 0.2  # an image is never called novel while fewer features than this share lie outside their range

@@ -44,9 +44,9 @@ def ran(name, output, *words):
 
 
 def test_features(tmp_path):
-    sides, dearest = ran("features", tmp_path / "table.md", "--rounds", 2)
+    sides, slowest = ran("features", tmp_path / "table.md", "--rounds", 2)
     assert [row[1] for row in sides[1:]] == ["99", "42"]
-    assert len(dearest) > 10
+    assert len(slowest) > 10
 
 
 def test_simulation(tmp_path):

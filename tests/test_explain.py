@@ -217,7 +217,7 @@ def test_beyond_and_before_a_phase_disc_the_map_has_opposite_signs_and_lies_on_t
         assert np.abs(found.shown)[near].sum() > 2 * near.mean() * np.abs(found.shown).sum()
 
 
-def test_the_map_is_another_when_the_weights_are_dealt_out_anew(student, score, stack):
+def test_the_map_is_another_when_the_weights_are_drawn_anew(student, score, stack):
     import keras
 
     rng, window = np.random.default_rng(0), native_window(stack.images[9])
