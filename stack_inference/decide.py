@@ -14,12 +14,13 @@ from focus_picker.models.stack_calibration import StackCalibration
 from focus_picker.stack_inference import status
 from focus_picker.stack_inference.curve_fit import CurveFit, peak_index
 from focus_picker.stack_inference.curves import CURVES
-from focus_picker.stack_inference.evidence import SHARPNESS_FIT, Evidence, fit_sharpness, gather, signed_posterior
+from focus_picker.stack_inference.evidence import Evidence, fit_sharpness, gather, signed_posterior
 from focus_picker.stack_inference.fusion import combine
 from focus_picker.stack_inference.scoring import StackScores
 from focus_picker.stack_inference.signed import ONE_SIGN, spacing_of, zero_crossing
 
 ERROR_FACTORS = {
+    "fused": 1.3,
     "argmax": 1.0,
     "parabola": 2.4,
     "parabola_5": 0.8,
@@ -133,12 +134,12 @@ def _side_of_zero(scores: StackScores) -> int:
 
 
 def fused(scores: StackScores, calibration: StackCalibration, z_step_um: float | None) -> Finding:
-    """Sharpness and signed scores together, each by its measured error; sharpness alone without a model.
+    """Sharpness by several measures; signed scores where sharpness cannot answer.
 
-    Scores take part where the model is unsure of no more than half of the slices and they behave as on the stacks they
-    were calibrated on: one direction, the usual rate per slice, the usual scatter. Where they do not, sharpness decides
-    alone and the advice says why. Where they do and contradict the sharpness, the status is ``disagree``, and sharpness
-    decides alone as well: a learned score may be wrong with confidence on images unlike its training's, a gradient not.
+    Scores have a say where the model is unsure of no more than half of the slices and they behave as on the stacks they
+    were calibrated on: one direction, the usual rate per slice, the usual scatter. Where they do not, the advice says
+    why. Where they do and contradict the sharpness, the status is ``disagree``. A clear peak of sharpness is the best
+    plane either way: a learned score may be wrong with confidence on images unlike its training's, a gradient not.
 
     Scores that can be trusted also settle what sharpness cannot: a peak at the end of the stack whose focus lies just
     inside; and at which of two rival peaks the position is, which stays ``ambiguous``, because a model that sees two
@@ -146,7 +147,7 @@ def fused(scores: StackScores, calibration: StackCalibration, z_step_um: float |
     """
     sharpness = fit_sharpness(scores)
     without_scores = replace(scores, signed=False, score=np.full_like(scores.score, np.nan))
-    alone = _by_fit(sharpness, SHARPNESS_FIT, without_scores, z_step_um)
+    alone = _by_fit(sharpness, "fused", without_scores, z_step_um)
     if not scores.signed:
         return alone
     evidence = gather(scores, sharpness, calibration.temperature)
@@ -158,18 +159,15 @@ def fused(scores: StackScores, calibration: StackCalibration, z_step_um: float |
     if doubt:
         return replace(alone, advice="; ".join(filter(None, [alone.advice, f"scores not used: {doubt}"])))
     if alone.state == status.OK and evidence.complete:
-        return _combined(alone, evidence, scores, calibration)
+        return _held_against(alone, evidence, scores, calibration)
     return _settled(alone, evidence, scores, calibration)
 
 
-def _combined(alone: Finding, evidence: Evidence, scores: StackScores, calibration: StackCalibration) -> Finding:
-    both = combine(evidence, calibration, spacing_of(scores.z))
-    if both.contradiction > calibration.contradiction:
+def _held_against(alone: Finding, evidence: Evidence, scores: StackScores, calibration: StackCalibration) -> Finding:
+    if combine(evidence, calibration, spacing_of(scores.z)).contradiction > calibration.contradiction:
         place = status.plane_text(scores.z, evidence.signed.position)
         return contradicted(alone, scores, f"the scores place the focus at {place}")
-    inside = float(np.clip(both.position, scores.z.min(), scores.z.max()))
-    fit = CurveFit(inside, both.standard_error)
-    return Finding(with_error(fit, scores, 1.0), status.OK, alone.advice, evidence.sharpness)
+    return alone
 
 
 def _settled(alone: Finding, evidence: Evidence, scores: StackScores, calibration: StackCalibration) -> Finding:

@@ -6,8 +6,8 @@ import numpy as np
 
 from focus_picker.models.contract import normal_distribution
 from focus_picker.models.stack_calibration import DEFAULT_TEMPERATURE
+from focus_picker.stack_inference.consensus import consensus
 from focus_picker.stack_inference.curve_fit import CurveFit
-from focus_picker.stack_inference.curves import CURVES
 from focus_picker.stack_inference.scoring import StackScores
 from focus_picker.stack_inference.signed import (
     PlanePosterior,
@@ -15,9 +15,6 @@ from focus_picker.stack_inference.signed import (
     spacing_of,
     zero_crossing,
 )
-
-SHARPNESS_FIT = "template"
-"""Of the fits with a parabola's scatter about the truth, the one whose halves of real curves agree best."""
 
 SCATTER_REACH = 5.0  # slices; further out scores saturate
 
@@ -53,8 +50,8 @@ class Evidence:
 
 
 def fit_sharpness(scores: StackScores) -> CurveFit:
-    """Fit the sharpness of a stack by ``SHARPNESS_FIT``."""
-    return CURVES[SHARPNESS_FIT](scores.z, scores.sharpness)
+    """Fit the sharpness of a stack by the consensus of the measures."""
+    return consensus(scores.z, scores.curves)
 
 
 def gather(scores: StackScores, sharpness: CurveFit, temperature: float = DEFAULT_TEMPERATURE) -> Evidence:

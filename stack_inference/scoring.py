@@ -16,6 +16,7 @@ from focus_picker import features
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.stacks import Slice, Stack, read_each, slice_numbers
 from focus_picker.models.contract import Judgement, Model, ScoreDistribution
+from focus_picker.stack_inference.consensus import PANEL
 from focus_picker.stack_inference.windows import common_window, thumbnails
 
 DARK_SHARE = 0.25
@@ -54,6 +55,8 @@ class StackScores:
         Share of the scored slices that the model itself calls ``unsure``.
     thumbnails
         Small pictures of the slices where they were asked for, else empty.
+    panel
+        Sharpness by every measure of ``consensus.PANEL``, ``(measures, n)``; None where only ``sharpness`` is known.
     """
 
     stack: str
@@ -71,6 +74,12 @@ class StackScores:
     score_per_slice: float = np.nan
     unsure: float = 0.0
     thumbnails: tuple[np.ndarray | None, ...] = ()
+    panel: np.ndarray | None = None
+
+    @property
+    def curves(self) -> np.ndarray:
+        """Sharpness curves that vote on the best plane, ``(measures, n)``: the panel's, or the chosen measure alone."""
+        return self.sharpness[None] if self.panel is None else self.panel
 
     @property
     def focus(self) -> np.ndarray:
@@ -111,7 +120,7 @@ def score_stack(
     pictures = thumbnails(images, thumbnail_px) if thumbnail_px else ()
     mean, spread = _brightness(images)
     _leave_out_odd(images, problems, mean, spread)
-    sharpness = _sharpness(images, problems, measure)
+    sharpness, panel = _sharpness(images, problems, measure)
     judged = _judged(images, model)
     z, z_in_um = positions(stack)
     return StackScores(
@@ -130,6 +139,7 @@ def score_stack(
         score_per_slice=model.side.score_per_slice if model else np.nan,
         unsure=_share_unsure(judged),
         thumbnails=pictures,
+        panel=panel,
     )
 
 
@@ -174,17 +184,23 @@ def _leave_out_odd(images: list[np.ndarray | None], problems: list[str], mean: n
         spread[index] = np.nan
 
 
-def _sharpness(images: Sequence[np.ndarray | None], problems: list[str], measure: str) -> np.ndarray:
-    """Measure each image on the common window; a refused one becomes a gap, its reason noted in place."""
-    sharpness = np.full(len(images), np.nan)
+def _sharpness(images: Sequence[np.ndarray | None], problems: list[str], measure: str) -> tuple[np.ndarray, np.ndarray]:
+    """Measure each image on the common window: the chosen measure ``(n,)`` and the panel ``(measures, n)``.
+
+    A refused image becomes a gap, its reason noted in place.
+    """
+    names = (measure, *PANEL)
+    values = np.full((len(names), len(images)), np.nan)
     for index, window in enumerate(common_window(images)):
         if window is None:
             continue
         try:
-            sharpness[index] = features.measure(window, names=[measure])[measure]
+            measured = features.measure(window, names=names)
         except InputError as error:
             problems[index] = str(error)
-    return sharpness
+        else:
+            values[:, index] = [measured[name] for name in names]
+    return values[0], values[1:]
 
 
 def _judged(images: Sequence[np.ndarray | None], model: Model | None) -> Judgement:

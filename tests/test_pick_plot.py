@@ -11,9 +11,7 @@ from focus_picker.dataset import stacks
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.stacks import find_stacks
 from focus_picker.stack_inference import decide, evidence
-from focus_picker.stack_inference.curves import CURVES
 from focus_picker.stack_inference.decide import METHODS, NEEDS_SCORES
-from focus_picker.stack_inference.evidence import SHARPNESS_FIT
 from focus_picker.stack_inference.pick import pick_focus
 from focus_picker.stack_inference.plot import (
     MOST_THUMBNAILS,
@@ -164,7 +162,7 @@ def test_a_stack_is_read_and_fitted_once(tmp_path, monkeypatch):
         return lambda *given, **options: (calls.update([name]), call(*given, **options))[1]
 
     monkeypatch.setattr(stacks, "read_image", counted("decode", stacks.read_image))
-    monkeypatch.setitem(CURVES, SHARPNESS_FIT, counted("fit", CURVES[SHARPNESS_FIT]))
+    monkeypatch.setattr(evidence, "consensus", counted("fit", evidence.consensus))
     monkeypatch.setattr(evidence, "zero_crossing", counted("crossing", evidence.zero_crossing))
     monkeypatch.setattr(decide, "zero_crossing", counted("crossing", decide.zero_crossing))
     model = MadeModel(lambda images: 0.2 * (np.arange(len(images)) - 3.3))

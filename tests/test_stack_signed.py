@@ -172,16 +172,11 @@ def test_calibration_learns_what_the_stacks_were_made_with(learned):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_fusion_is_unbiased_and_its_interval_holds_the_truth(learned, reverse):
-    stacks, truths = made_stacks(200, seed=2, reverse=reverse)
-    truths = 10 - truths if reverse else truths
-    picks = [pick_from_scores(scores, calibration=learned) for scores in stacks]
-    position = np.array([pick.best_position for pick in picks])
-    inside = [pick.interval[0] <= truth <= pick.interval[1] for pick, truth in zip(picks, truths, strict=True)]
-    assert np.mean([pick.status == "ok" for pick in picks]) >= 0.97
-    assert abs(np.mean(position - truths)) < 0.03
-    assert np.mean(np.abs(position - truths)) < 0.1
-    assert 0.82 <= np.mean(inside) <= 0.97
+def test_good_scores_do_not_move_a_clear_peak(learned, reverse):
+    stacks, _ = made_stacks(60, seed=2, reverse=reverse)
+    for scores in stacks:
+        pick, alone = pick_from_scores(scores, calibration=learned), pick_from_scores(replace(scores, signed=False))
+        assert pick.best_position == alone.best_position
 
 
 def test_the_better_evidence_counts_for_more():
@@ -217,21 +212,16 @@ def test_scores_outside_their_competence_leave_the_pick_to_sharpness(learned, fa
     alone = [pick_from_scores(replace(scores, signed=False)) for scores in stacks]
     same = [pick.best_position == by_sharpness.best_position for pick, by_sharpness in zip(picks, alone, strict=True)]
     assert np.mean(same) >= 0.95  # random scores look like a line now and then
-    assert all(pick.advice for pick, unmoved in zip(picks, same, strict=True) if unmoved)
+    assert np.mean([pick.advice != "" for pick in picks]) >= 0.95
 
 
 @pytest.mark.parametrize(("unsure", "trusted"), [(0.0, True), (MOST_UNSURE, True), (MOST_UNSURE + 0.01, False)])
 def test_a_model_unsure_of_most_slices_has_no_say(learned, unsure, trusted):
     rng = np.random.default_rng(9)
-    for bias in (0.0, 0.3, 3.0):  # at home, a little off, and contradicting with confidence
-        scores = replace(made_scores(5.2, rng, bias=bias), unsure=unsure)
-        pick, alone = pick_from_scores(scores, calibration=learned), pick_from_scores(replace(scores, signed=False))
-        same = (pick.best_position, pick.standard_error, pick.status) == (
-            *(alone.best_position, alone.standard_error),
-            alone.status,
-        )
-        assert same is not trusted
-        assert ("the model is unsure" in pick.advice) is not trusted
+    scores = replace(made_scores(5.2, rng, bias=3.0), unsure=unsure)  # contradicting with confidence
+    pick = pick_from_scores(scores, calibration=learned)
+    assert pick.status == ("disagree" if trusted else "ok")
+    assert ("the model is unsure" in pick.advice) is not trusted
 
 
 def unsure_model(unsure):
