@@ -14,7 +14,7 @@ from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.limits import DEFAULT_MAX_PIXELS, check_size
 from focus_picker.dataset.memory import ImageFile, MemoryFile, as_image_file
 from focus_picker.dataset.tiff_directories import count_pages
-from focus_picker.dataset.tiff_metadata import imagej_step_um, read_ome
+from focus_picker.dataset.tiff_metadata import imagej_step_um, ome_planes, read_ome, shaped_values
 
 # tifffile logs what it finds odd; whether a file is usable is decided below, in one sentence. With no handler at all
 # Python would print those lines on stderr. A program that configures logging still receives them.
@@ -66,7 +66,7 @@ class TiffPlanes:
     def __init__(self, path: str | ImageFile, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
         self.path = as_image_file(path)
         self.max_pixels = max_pixels
-        count_pages(self.path)
+        self._n_directories = count_pages(self.path)
         try:
             # A multi-file OME-TIFF names further files; only the one that was given is read.
             source = self.path.open() if isinstance(self.path, MemoryFile) else self.path
@@ -126,6 +126,7 @@ class TiffPlanes:
 
     def _arrange(self) -> None:
         """Decide which pages make which plane, and check what the directories say about all of them."""
+        self._check_declared()
         series = self._tiff.series
         if not series:
             raise InputError(f"{self.path} holds no image: export it again.")
@@ -141,6 +142,21 @@ class TiffPlanes:
             self._pages: Any = [page for page in pages if not page.is_reduced]
             self._planes = [(index,) for index in range(len(self._pages))]
         self._check_pages()
+
+    def _check_declared(self) -> None:
+        """Refuse metadata that declare more planes than the file can hold, before tifffile makes room for each."""
+        first = self._tiff.pages.first
+        values = max(1, first.size)
+        shaped: Any = self._tiff.pages if self._tiff.is_shaped else ()
+        claims = [0, *(shaped_values(page.description) for page in shaped)]
+        if self._tiff.is_ome:
+            claims.append(ome_planes(self._tiff.ome_metadata) // max(1, first.samplesperpixel) * values)
+        # Planes have a directory each, or lie back to back behind one, not compressed.
+        room = max(self._n_directories * values, 8 * self._tiff.filehandle.size // max(1, first.bitspersample))
+        if max(claims) > room:
+            raise InputError(
+                f"{self.path} is truncated: it declares {max(claims) // values} planes and cannot hold them; export it again."
+            )
 
     def _arrange_axes(self, series: Any, channel_names: tuple[str, ...]) -> None:
         """Order the pages of a file that names its axes."""

@@ -1,5 +1,7 @@
 """What a TIFF file's metadata declare about its planes: z step, bit depth, channel names."""
 
+import json
+import math
 from typing import Any
 from xml.etree import ElementTree
 
@@ -18,7 +20,7 @@ def read_ome(xml: str | None) -> dict[str, Any]:
         root = ElementTree.fromstring(xml or "")
     except ElementTree.ParseError:
         return {}
-    pixels = next((node for node in root.iter() if node.tag.endswith("}Pixels") or node.tag == "Pixels"), None)
+    pixels = next((node for node in root.iter() if _is_pixels(node)), None)
     if pixels is None:
         return {}
     found: dict[str, Any] = {
@@ -34,12 +36,35 @@ def read_ome(xml: str | None) -> dict[str, Any]:
     return found
 
 
+def ome_planes(xml: str | None) -> int:
+    """Count the planes (z, channel, time) that OME-XML declares for all its images; 0 where it declares none."""
+    try:
+        root = ElementTree.fromstring(xml or "")
+    except ElementTree.ParseError:
+        return 0
+    sizes = [[node.get(name, "1") for name in ("SizeZ", "SizeC", "SizeT")] for node in root.iter() if _is_pixels(node)]
+    return sum(math.prod(int(_number(size) or 1) for size in image) for image in sizes)
+
+
+def shaped_values(description: str | None) -> int:
+    """Count the samples that tifffile's JSON ``{"shape": [...]}`` declares; 0 for any other description."""
+    try:
+        shape = json.loads(description or "")["shape"]
+        return math.prod(int(size) for size in shape)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return 0
+
+
 def imagej_step_um(metadata: dict[str, Any] | None) -> float | None:
     """Return the spacing of ImageJ's metadata in micrometres, where its unit is a known length."""
     metadata = metadata or {}
     unit = UM_PER_UNIT.get(str(metadata.get("unit", "")))
     step = _number(metadata.get("spacing"))
     return step * unit if unit and step else None
+
+
+def _is_pixels(node: ElementTree.Element) -> bool:
+    return node.tag.rpartition("}")[2] == "Pixels"
 
 
 def _number(value: object) -> float | None:

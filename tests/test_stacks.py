@@ -1,5 +1,7 @@
 """Finding stacks: the right slices in the right order, without reading a pixel."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import tifffile
@@ -252,6 +254,28 @@ def test_directories_in_a_circle_are_refused(tmp_path):
     path.write_bytes(data)
     with pytest.raises(InputError, match="circle"):
         count_pages(path)
+
+
+OME = """<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels ID="Pixels:0"
+DimensionOrder="XYZCT" Type="uint8" SizeX="32" SizeY="32" SizeZ="10000000" SizeC="1" SizeT="1"><TiffData/></Pixels>
+</Image></OME>"""
+
+
+@pytest.mark.parametrize("text", [OME, '{"shape": [10000000, 32, 32]}'], ids=["ome", "tifffile"])
+@pytest.mark.parametrize("honest", [0, 3], ids=["first page", "later page"])
+def test_a_small_file_that_declares_millions_of_planes_is_refused_before_room_is_made(tmp_path, text, honest):
+    path, plane = tmp_path / "a.tif", np.zeros((32, 32), np.uint8)
+    with tifffile.TiffWriter(path) as writer:
+        for _ in range(honest if text != OME else 0):
+            writer.write(plane, contiguous=False)
+        writer.write(plane, description=text, metadata=None, contiguous=False)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="declares 10000000 planes"):
+            TiffPlanes(path)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_page_count_may_stop_early(tmp_path):
