@@ -155,7 +155,8 @@ class TiffPlanes:
         room = max(self._n_directories * values, 8 * self._tiff.filehandle.size // max(1, first.bitspersample))
         if max(claims) > room:
             raise InputError(
-                f"{self.path} is truncated: it declares {max(claims) // values} planes and cannot hold them; export it again."
+                f"{self.path} is truncated: it declares {max(claims) // values} planes and cannot hold them; "
+                "export it again."
             )
 
     def _arrange_axes(self, series: Any, channel_names: tuple[str, ...]) -> None:
