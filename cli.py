@@ -195,6 +195,8 @@ def score(
     for row in rows:
         if row.problem:
             print(row.problem, file=sys.stderr)
+    for advice in dict.fromkeys(row.advice for row in rows if row.advice):
+        print(f"note: {advice}", file=sys.stderr)
     if output is not None:
         with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             write_scores(rows, file)

@@ -10,7 +10,7 @@ from focus_picker.deep.competence import image_properties, outside_competence
 from focus_picker.deep.quiet import quiet_stderr
 from focus_picker.deep.window import native_window
 from focus_picker.models.contract import Judgement, ScoreDistribution
-from focus_picker.models.focus_state import focus_state
+from focus_picker.models.focus_state import UNSURE, focus_state, stated
 from focus_picker.models.side_file import StudentSide, read_model
 
 
@@ -71,8 +71,9 @@ class Student:
         score = outputs["score"].astype(float)
         lower, upper = side.intervals.interval(side.bins, outputs["distribution"])
         strange = outside_competence(properties, outputs["spread"], side.competence)
-        status = np.where(strange, "unsure", focus_state(score, lower, upper, side.score_per_slice))
+        state = np.where(strange, UNSURE, focus_state(score, lower, upper, side.score_per_slice))
         probability = distribution / distribution.sum(axis=1, keepdims=True)
+        status = stated(state, side.calibrated)
         return Judgement(score, lower, upper, status, ScoreDistribution(side.bins.centres, probability), properties)
 
     def _nothing(self) -> dict[str, np.ndarray]:

@@ -22,6 +22,7 @@ from focus_picker.explain.contributions import Contributions, contributions
 from focus_picker.features.baseline import MODEL_FILE as BASELINE_FILE
 from focus_picker.features.baseline import Baseline, load_baseline
 from focus_picker.models.contract import Judgement, ScoreDistribution
+from focus_picker.models.focus_state import NOT_CALIBRATED, UNCALIBRATED
 from focus_picker.models.side_file import StudentSide, read_model
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Verdict:
         """For example ``post-focal by 0.62 (0.51 to 0.73): lens too far``."""
         if self.status == "in_focus":
             return f"in focus: {self.score:.2f} ({self.lower:.2f} to {self.upper:.2f})"
+        if self.status == UNCALIBRATED:
+            return f"{self.score:.2f}, {NOT_CALIBRATED}"
         if self.status == "unsure":
             return f"unsure: {self.score:.2f} ({self.lower:.2f} to {self.upper:.2f}), do not move on this image alone"
         if self.score < 0:

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from focus_picker.dataset.errors import InputError
 from focus_picker.features import CUES, MEASURES, measure
 from focus_picker.models.contract import Judgement, normal_distribution
-from focus_picker.models.focus_state import focus_state
+from focus_picker.models.focus_state import UNSURE, focus_state, stated
 from focus_picker.models.intervals import learn_half_widths
 from focus_picker.models.side_file import BaselineSide, FeatureRange, read_model, write_model
 
@@ -141,6 +141,7 @@ class Baseline(RegressorMixin, BaseEstimator):
         self.side_ = BaselineSide(
             versions={"lightgbm": lightgbm.__version__},
             score_per_slice=self.score_per_slice_,
+            calibrated=True,
             features=_fingerprinted(self.feature_names_, ranges),
             novelty_limit=max(NOVELTY_FLOOR, novel),
             intervals=intervals,
@@ -242,8 +243,8 @@ class Baseline(RegressorMixin, BaseEstimator):
         half_width = side.intervals.at(score)
         lower, upper = score - half_width, score + half_width
         novel = _share_outside(matrix, ranges_of(side)) > side.novelty_limit
-        status = np.where(novel, "unsure", focus_state(score, lower, upper, side.score_per_slice))
-        return Judgement(score, lower, upper, status, normal_distribution(score, lower, upper))
+        state = np.where(novel, UNSURE, focus_state(score, lower, upper, side.score_per_slice))
+        return Judgement(score, lower, upper, stated(state, side.calibrated), normal_distribution(score, lower, upper))
 
 
 def load_baseline(path: str | Path) -> Baseline:

@@ -44,7 +44,8 @@ class Judgement:
     score, lower, upper
         ``(n,)`` signed score and its 90 % interval, score units.
     status
-        ``(n,)`` of ``models.focus_state``; an image unlike anything seen in training is ``unsure`` whatever its score.
+        ``(n,)`` of ``models.focus_state``; an image unlike anything seen in training is ``unsure`` whatever its score,
+        and of an uncalibrated model the others are ``uncalibrated``.
     distribution
         Of the scores.
     properties

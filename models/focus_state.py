@@ -3,6 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+UNSURE, UNCALIBRATED = "unsure", "uncalibrated"
+NOT_CALIBRATED = "not calibrated on this microscope: record stacks and run adapt"
+
 
 def focus_state(score: ArrayLike, lower: ArrayLike, upper: ArrayLike, score_per_slice: float) -> np.ndarray:
     """Name the state of focus of each image.
@@ -39,4 +42,13 @@ def focus_state(score: ArrayLike, lower: ArrayLike, upper: ArrayLike, score_per_
     both_signs = (lower < -score_per_slice) & (upper > score_per_slice)
     in_focus = np.abs(score) <= score_per_slice / 2
     # np.select takes the first condition that holds: doubt goes before any statement.
-    return np.select([~finite | both_signs, in_focus, score < 0], ["unsure", "in_focus", "pre_focal"], "post_focal")
+    return np.select([~finite | both_signs, in_focus, score < 0], [UNSURE, "in_focus", "pre_focal"], "post_focal")
+
+
+def stated(state: np.ndarray, calibrated: bool) -> np.ndarray:
+    """What a model may state of ``focus_state``'s answers ``(n,)``.
+
+    A model whose intervals were not measured on this microscope does not know how wrong it is there: it may say that it
+    is ``unsure``, and otherwise only that it is ``uncalibrated``.
+    """
+    return state if calibrated else np.where(state == UNSURE, UNSURE, UNCALIBRATED)

@@ -37,6 +37,9 @@ class SideFile(BaseModel):
         Score between neighbouring slices of the training stacks.
     pixel_um, z_step_um
         Pixel size and distance of neighbouring slices of the training stacks in micrometres, None where not known.
+    calibrated
+        Whether intervals and stack calibration were measured on stacks of the microscope that the model is for. A model
+        that is used where it was never measured says no side and moves no pick.
     stack_calibration
         How sharpness and this model's scores are to be weighed in a stack, None where it was not measured.
     """
@@ -50,6 +53,7 @@ class SideFile(BaseModel):
     score_per_slice: float = Field(gt=0, lt=100)
     pixel_um: float | None = Field(default=None, gt=0)
     z_step_um: float | None = Field(default=None, gt=0)
+    calibrated: bool = False
     stack_calibration: StackCalibration | None = None
 
 

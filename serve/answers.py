@@ -83,7 +83,7 @@ class MoveAnswer(BaseModel):
     standard_error: float | None = Field(None, description="In slices.")
     um: float | None = Field(None, description="In micrometres; null unless z_step_um is given.")
     standard_error_um: float | None = None
-    status: str = Field(description="ok, in_focus (stay) or unsure (take a second image or a stack).")
+    status: str = Field(description="ok, in_focus (stay), unsure (take a second image or a stack) or uncalibrated.")
     advice: str
 
 
@@ -94,9 +94,9 @@ class ScoreAnswer(BaseModel):
 
     image_path: str = Field(description="Name of the file as it was sent.")
     focus_score: float | None = Field(None, description="0 in focus; positive: lens too far; negative: too close.")
-    lower: float | None = Field(None, description="Lower end of the 90 % interval.")
+    lower: float | None = Field(None, description="Lower end of the 90 % interval; null where none was measured.")
     upper: float | None = Field(None, description="Upper end.")
-    status: str = Field(description="in_focus, pre_focal, post_focal, unsure or unreadable.")
+    status: str = Field(description="in_focus, pre_focal, post_focal, unsure, unreadable or uncalibrated.")
     problem: str = Field(description="Why an image of a batch could not be used; empty otherwise.")
     move: MoveAnswer | None = None
 

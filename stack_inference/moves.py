@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.models.contract import Judgement, Model
+from focus_picker.models.focus_state import NOT_CALIBRATED, UNCALIBRATED, UNSURE
 from focus_picker.models.intervals import SIGMA_OF_90
 from focus_picker.models.side_file import SideFile
 
@@ -29,8 +30,8 @@ class Move:
     um, standard_error_um
         The same in micrometres; NaN where the step of a slice is not known.
     status
-        ``ok``, ``in_focus`` (stay), or ``unsure`` (the side is not settled: take a second image, see
-        ``defocus_from_two``, or a stack).
+        ``ok``, ``in_focus`` (stay), ``unsure`` (the side is not settled: take a second image, see
+        ``defocus_from_two``, or a stack) or ``uncalibrated`` (the error is not known on this microscope).
     advice
         For people.
     """
@@ -72,6 +73,7 @@ def move_from_judged(judged: Judgement, side: SideFile, z_step_um: float | None 
     score, lower, upper = (float(values[0]) for values in (judged.score, judged.lower, judged.upper))
     slices, error = -score / side.score_per_slice, float(_error(lower, upper)) / side.score_per_slice
     status, advice = _status(-slices, str(judged.status[0]))
+    error = np.nan if status == UNCALIBRATED else error
     step = side.z_step_um or z_step_um or np.nan
     um, error_um = slices * step, error * step
     if side.z_step_um and z_step_um:
@@ -81,8 +83,10 @@ def move_from_judged(judged: Judgement, side: SideFile, z_step_um: float | None 
 
 def _status(defocus: float, state: str) -> tuple[str, str]:
     """Status and advice for a defocus in slices of the model's training stacks."""
-    if not np.isfinite(defocus) or state == "unsure":
-        return "unsure", "the side is not settled: take a second image at another z"
+    if not np.isfinite(defocus) or state == UNSURE:
+        return UNSURE, "the side is not settled: take a second image at another z"
+    if state == UNCALIBRATED:
+        return UNCALIBRATED, NOT_CALIBRATED
     if abs(defocus) <= 0.5:
         return "in_focus", "within half a slice of focus: stay"
     return "ok", f"move the lens {'towards the sample' if defocus > 0 else 'away from the sample'}"

@@ -11,6 +11,7 @@ from focus_picker.dataset.images import IMAGE_SUFFIXES, read_image
 from focus_picker.dataset.progress import track
 from focus_picker.dataset.stacks import natural_key
 from focus_picker.models.contract import Judgement, Model
+from focus_picker.models.focus_state import NOT_CALIBRATED, UNCALIBRATED
 
 BATCH = 64  # images held in memory at a time
 
@@ -24,9 +25,10 @@ class ImageScore:
     image_path
         As the user gave or the folder listed it.
     focus_score, lower, upper
-        Score and its 90 % interval; None for an unreadable file.
+        Score and its 90 % interval; None for an unreadable file, and no interval where none was measured.
     status
-        ``in_focus``, ``pre_focal``, ``post_focal``, ``unsure`` or ``unreadable``.
+        ``in_focus``, ``pre_focal``, ``post_focal``, ``unsure`` or ``unreadable``; ``uncalibrated`` where the model
+        name a focus but was not calibrated on this microscope.
     problem
         Why an unreadable file could not be used; empty otherwise.
     """
@@ -37,6 +39,11 @@ class ImageScore:
     upper: float | None
     status: str
     problem: str = ""
+
+    @property
+    def advice(self) -> str:
+        """What to do about the status, for people; empty when there is nothing to say."""
+        return NOT_CALIBRATED if self.status == UNCALIBRATED else ""
 
     def as_row(self) -> dict[str, object]:
         """The columns that others script against, without the problem."""
@@ -100,6 +107,8 @@ def _score_batch(batch: Sequence[Path], model: Model) -> list[ImageScore]:
 def row_of(name: str, judged: Judgement) -> ImageScore:
     """Row of the first image that was judged."""
     score, lower, upper = (float(values[0]) for values in (judged.score, judged.lower, judged.upper))
+    if judged.status[0] == UNCALIBRATED:  # its interval was measured elsewhere and would promise too much
+        return ImageScore(name, score, None, None, UNCALIBRATED)
     return ImageScore(name, score, lower, upper, str(judged.status[0]))
 
 

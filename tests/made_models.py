@@ -25,7 +25,7 @@ class MadeModel:
         self.score, self.half, self.status = score, half, status
         self.side = BaselineSide(
             score_per_slice=score_per_slice, features={}, novelty_limit=1, intervals=HalfWidths(half_widths=(half,)),
-            stack_calibration=stack_calibration, z_step_um=z_step_um,
+            stack_calibration=stack_calibration, z_step_um=z_step_um, calibrated=True,
         )  # fmt: skip
 
     def judge(self, images):

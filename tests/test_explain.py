@@ -36,6 +36,7 @@ from focus_picker.explain.plot import MOST_BYTES
 from focus_picker.features.baseline import load_baseline
 from focus_picker.features.measures import ALL
 from focus_picker.models import DEFAULT_BASELINE, DEFAULT_MODEL, DEFAULT_WEIGHTS
+from focus_picker.models.focus_state import NOT_CALIBRATED
 from focus_picker.stack_inference.loading import load_model
 from tests.made_cells import made_cell, save_image
 
@@ -277,8 +278,8 @@ def test_the_shipped_baseline_knows_the_sides_of_focus(baseline, stack):
 def test_the_shipped_baseline_leaves_the_default_model_alone():
     network, baseline = load_model(DEFAULT_MODEL.parent), load_model(DEFAULT_BASELINE)
     assert network.side.kind == "student"
-    assert baseline.side.stack_calibration.stacks > 100
-    assert baseline.side.stack_calibration != network.side.stack_calibration
+    assert not network.side.calibrated
+    assert not baseline.side.calibrated
 
 
 # Verdicts
@@ -291,6 +292,10 @@ def test_the_shipped_baseline_leaves_the_default_model_alone():
         (Verdict(-0.62, -0.73, -0.51, "pre_focal"), "pre-focal by 0.62 (0.51 to 0.73): lens too close"),
         (Verdict(-0.15, -0.31, 0.02, "pre_focal"), "pre-focal by 0.15 (-0.02 to 0.31): lens too close"),
         (Verdict(0.03, -0.05, 0.11, "in_focus"), "in focus: 0.03 (-0.05 to 0.11)"),
+        (
+            Verdict(0.4, 0.3, 0.5, "uncalibrated"),
+            f"0.40, {NOT_CALIBRATED}",
+        ),
         (Verdict(0.4, -0.5, 1.2, "unsure"), "unsure: 0.40 (-0.50 to 1.20), do not move on this image alone"),
     ],
 )
@@ -404,7 +409,7 @@ def test_explain_draws_a_picture_and_prints_figures(student, stack, tmp_path, ca
     image, picture = save_image(tmp_path / "cell.png", stack.images[9]), tmp_path / "why.png"
     assert main(["explain", str(image), "--output", str(picture), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert record["network"]["status"] == record["baseline"]["status"] == "post_focal"
+    assert record["network"]["status"] == record["baseline"]["status"] == "uncalibrated"
     assert record["agree"] is True
     assert len(record["baseline"]["contributions"]) == 10
     assert record["network"]["attribution"]["completeness_error"] <= TOLERANCE

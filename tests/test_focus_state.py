@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from focus_picker.models.focus_state import focus_state
+from focus_picker.models.focus_state import focus_state, stated
 
+ANSWERS = np.array(["in_focus", "pre_focal", "unsure", "post_focal"])
 STATES = {"in_focus", "pre_focal", "post_focal", "unsure"}
 
 
@@ -51,3 +52,8 @@ def test_decision_depends_on_slices_not_on_score_units():
 def test_decision_needs_a_positive_step(step):
     with pytest.raises(ValueError, match="positive"):
         focus_state(0.0, -0.1, 0.1, step)
+
+
+def test_a_model_that_was_not_calibrated_names_no_focus_but_may_be_unsure():
+    assert list(stated(ANSWERS, calibrated=True)) == list(ANSWERS)
+    assert list(stated(ANSWERS, calibrated=False)) == ["uncalibrated", "uncalibrated", "unsure", "uncalibrated"]

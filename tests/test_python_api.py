@@ -63,6 +63,12 @@ def test_files_folder_and_arrays_score_alike(planes, model):
     assert [row.focus_score for row in mixed] == [row.focus_score for row in by_array[:2]]
 
 
+def test_the_shipped_model_names_no_side_on_a_microscope_that_it_was_not_calibrated_on(planes, model):
+    row = focus_picker.score(planes[0], model)[0]
+    assert (row.status, row.lower, row.upper) == ("uncalibrated", None, None)
+    assert "record stacks and run adapt" in row.advice
+
+
 def test_grey_alpha_and_sixteen_bits_are_taken_as_files_of_them_are(planes, model, tmp_path):
     grey = cv2.cvtColor(planes[4], cv2.COLOR_RGB2GRAY)
     with_alpha = np.dstack([planes[4], np.zeros_like(grey)])

@@ -48,6 +48,14 @@ def test_an_open_side_is_no_step_and_an_unknown_step_no_micrometres():
     assert move_from_one(IMAGE, Known([np.nan])).status == "unsure"
 
 
+def test_a_model_that_was_not_calibrated_says_so_and_promises_no_error():
+    move = move_from_one(IMAGE, Known([2.0], status="uncalibrated", z_step_um=0.5))
+    assert (move.status, move.um) == ("uncalibrated", pytest.approx(-1))
+    assert np.isnan(move.standard_error)
+    assert np.isnan(move.standard_error_um)
+    assert "record stacks and run adapt" in move.advice
+
+
 @pytest.mark.parametrize("defocus", [-3.0, -0.4, 0.2, 2.5])
 @pytest.mark.parametrize("distance", [1.0, -2.0])
 @pytest.mark.parametrize("signs", [(1, 1), (-1, 1), (1, -1), (-1, -1)])

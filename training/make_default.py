@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from focus_picker.deep.runtime import Student
     from focus_picker.models.contract import Judgement
-    from focus_picker.models.stack_calibration import StackCalibration
 
 SEED = 100
 TRAIN_SHARE = 0.6  # of the crops; the rest is for tests, here and elsewhere
@@ -147,25 +146,15 @@ def ship(
     model = with_readout(student, DEFAULT_BINS)
     seen = np.ascontiguousarray(centre(windows[~validation][::4]))
     held = np.ascontiguousarray(centre(windows[validation]))
-    side = calibrate(model, DEFAULT_BINS, seen, held, score[validation], 0.2)
+    # Measured in simulation, which is no user's microscope.
+    side = calibrate(model, DEFAULT_BINS, seen, held, score[validation], 0.2).model_copy(update={"calibrated": False})
     trials = try_variants(model, side, seen, held, score[validation])
     shipped = choose_variant(trials, ("fp16",))
-    write_models(MODELS, model, trials, shipped, calibrate_picks(shipped.student, work), seen)
+    write_models(MODELS, model, trials, shipped, None, seen)
     save_h5(model, MODELS / "best_model.h5")
     results = pd.DataFrame([test(shipped.student, name, *load(work / name, jobs)) for name in known_instruments()])
     write_metrics(results)
     return results
-
-
-def calibrate_picks(student: "Student", work: Path) -> "StackCalibration":
-    """Weigh sharpness and scores by the validation fields of the varied instruments, for ``pick-focus``."""
-    from focus_picker.stack_inference.calibration import calibrate_dataset
-
-    labels = read_labels(work / "real")
-    names = {
-        stack for stack, field in zip(labels["stack"], labels["field"], strict=True) if is_validation("real" + field)
-    }
-    return calibrate_dataset(work / "real", names, student)
 
 
 def test(student: "Student", name: str, labels: pd.DataFrame, windows: np.ndarray) -> dict[str, Any]:

@@ -16,8 +16,6 @@ from focus_picker.dataset.simulation.instrument import known_instruments
 from focus_picker.features.baseline import Baseline
 from focus_picker.features.table import feature_table
 from focus_picker.models import DEFAULT_BASELINE
-from focus_picker.models.stack_calibration import StackCalibration
-from focus_picker.stack_inference.calibration import calibrate_dataset
 from focus_picker.training.make_default import SEED, is_validation, metrics_row, simulate, write_metrics
 
 SCORE_PER_SLICE = 0.2
@@ -31,12 +29,12 @@ def main(
     work: Annotated[Path, typer.Option(help="Folder for data and feature tables.")] = Path("data/default"),
     jobs: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
-    """Simulate what is not there yet, measure, train, calibrate, test, and write models/baseline.txt."""
+    """Simulate what is not there yet, measure, train, test, and write models/baseline.txt."""
     simulate(crops, work, jobs)
     parts = [load(work / name, work, jobs) for name in ("real", "drawn")]
     labels, features = (pd.concat([part[kind] for part in parts], ignore_index=True) for kind in (0, 1))
     baseline = train(labels, features)
-    baseline.save(DEFAULT_BASELINE, stack_calibration=calibrate_picks(baseline, work))
+    baseline.save(DEFAULT_BASELINE, calibrated=False)  # measured in simulation, which is no user's microscope
     results = pd.DataFrame([test(baseline, name, *load(work / name, work, jobs)) for name in known_instruments()])
     write_metrics(results)
     print(results.to_string(index=False))
@@ -63,13 +61,6 @@ def train(labels: pd.DataFrame, features: pd.DataFrame) -> Baseline:
         score_per_slice=SCORE_PER_SLICE,
         fields=labels["field"][~validation],
     )
-
-
-def calibrate_picks(baseline: Baseline, work: Path) -> StackCalibration:
-    """Weigh sharpness and scores by the validation fields of the varied instruments, for ``pick-focus``."""
-    labels = read_labels(work / "real")
-    held = labels.loc[("real" + labels["field"]).map(is_validation), "stack"]
-    return calibrate_dataset(work / "real", set(held), baseline)
 
 
 def test(baseline: Baseline, name: str, labels: pd.DataFrame, features: pd.DataFrame) -> dict[str, Any]:

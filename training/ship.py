@@ -93,6 +93,7 @@ def calibrate(
     return StudentSide(
         versions={"tensorflow": tf.__version__, "keras": keras.__version__},
         score_per_slice=score_per_slice,
+        calibrated=True,
         window_px=train_windows.shape[1],
         bins=bins,
         intervals=learn_widening(bins, outputs["distribution"], held_label),
