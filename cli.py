@@ -56,7 +56,11 @@ def simulate(
     stacks: Annotated[int, typer.Option(help="Number of z-stacks.")] = 60,
     seed: Seed = 0,
     instrument: Annotated[
-        list[str], typer.Option(help="Name in conf/instruments or a YAML file; repeat it to mix instruments.")
+        list[str],
+        typer.Option(
+            help="Name in conf/instruments, a YAML file, or `drawn` / `drawn:KIND` for a microscope drawn by the seed; "
+            "repeat it to mix instruments."
+        ),
     ] = ["dry50"],  # noqa: B006 - Typer reads the default once and never changes it
     from_images: Annotated[
         Path | None, typer.Option(help="Folder of in-focus crops that become the cells.", show_default=False)
@@ -68,11 +72,11 @@ def simulate(
 ) -> None:
     """Make a data set with known truth by partially coherent wave optics."""
     from focus_picker.dataset.simulation.generate import simulate_dataset
-    from focus_picker.dataset.simulation.instrument import load_instrument
+    from focus_picker.dataset.simulation.kinds import find_instrument
 
     table = simulate_dataset(
         dataset,
-        [load_instrument(name) for name in instrument],
+        [find_instrument(name, seed) for name in instrument],
         stacks=stacks,
         seed=seed,
         from_images=from_images,

@@ -13,8 +13,22 @@ from focus_picker.dataset.stacks import TIFF_SUFFIXES
 SAME = 0.01  # relative; sizes that differ by more from stack to stack are no one size
 
 
+class _Processing(BaseModel):
+    resize: float = 1.0
+
+
+class _Camera(BaseModel):
+    processing: _Processing | None = None
+
+
 class _Scale(BaseModel):
     pixel_um: float
+    camera: _Camera = _Camera()
+
+    @property
+    def written_pixel_um(self) -> float:
+        """Pixel of the file: the camera's software may have resampled the sensor's."""
+        return self.pixel_um / (self.camera.processing.resize if self.camera.processing else 1.0)
 
 
 class _Simulated(BaseModel):
@@ -30,7 +44,7 @@ def pixel_um(dataset: Path) -> float | None:
     if not note.is_file():
         return None
     simulated = read_json(note, _Simulated, what="note of a simulation", fix="remove it, or simulate again")
-    return None if simulated.vary else _common(instrument.pixel_um for instrument in simulated.instruments)
+    return None if simulated.vary else _common(instrument.written_pixel_um for instrument in simulated.instruments)
 
 
 def z_step_um(dataset: Path, labels: pd.DataFrame, truth: pd.DataFrame | None) -> float | None:

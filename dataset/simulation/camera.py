@@ -1,10 +1,11 @@
 """From intensity to the bytes of a colour camera."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from focus_picker.dataset.simulation.instrument import Camera
+from focus_picker.dataset.simulation.processing import develop, dust_shadows, to_grey
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def vignette(shape: tuple[int, int], corner: tuple[float, float], size: float, l
 def photograph(
     intensity: np.ndarray, illumination: np.ndarray, exposure: Exposure, camera: Camera, rng: np.random.Generator
 ) -> np.ndarray:
-    """Photograph a stack: lamp flicker, photon noise, read noise, eight bits.
+    """Photograph a stack: lamp flicker, photon noise, read noise, eight bits, and what the camera's software does.
 
     Parameters
     ----------
@@ -61,20 +62,38 @@ def photograph(
     illumination
         ``(H, W)`` from :func:`vignette`.
     exposure, camera
-        Levels and noise.
+        Levels and noise, processing.
     rng
         Source of the noise.
 
     Returns
     -------
     np.ndarray
-        ``(Z, H, W, 3)`` uint8 RGB.
+        ``(Z, H, W, 3)`` uint8 RGB; of another size where the processing resamples.
     """
+    settings = camera.processing
+    if settings is None:
+        grey = _electrons(intensity, illumination, exposure, camera, rng) * np.float32(255 / camera.full_well_e)
+        return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    if settings.dust:
+        illumination = illumination * dust_shadows(illumination.shape, settings.dust, rng)
+    if settings.grey:
+        intensity = to_grey(intensity, settings.grey)
+        exposure = replace(exposure, background=np.full(3, exposure.background.mean()))
+    electrons = _electrons(intensity, illumination, exposure, camera, rng)
+    if settings.grey:
+        electrons[..., 1:] = electrons[..., :1]  # one sensor, one noise
+    return np.stack([develop(image / np.float32(camera.full_well_e), settings) for image in electrons])
+
+
+def _electrons(
+    intensity: np.ndarray, illumination: np.ndarray, exposure: Exposure, camera: Camera, rng: np.random.Generator
+) -> np.ndarray:
+    """Electrons that the sensor counts, noise included, float32 in the shape of ``intensity``."""
     flicker = 1 + camera.lamp_flicker * rng.standard_normal((len(intensity), 1, 1, 1))
     scale = camera.full_well_e * exposure.background * illumination[None, :, :, None] * flicker
     electrons = intensity * scale.astype(np.float32)
     # Above a few hundred electrons Poisson noise is normal to well under a grey level, and ten times faster to draw.
     noise = rng.standard_normal(electrons.shape, dtype=np.float32)
     electrons += noise * np.sqrt(np.maximum(electrons, 0) + np.float32(camera.read_noise_e**2))
-    grey = electrons * np.float32(255 / camera.full_well_e)
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    return electrons

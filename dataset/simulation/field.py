@@ -11,6 +11,8 @@ from focus_picker.dataset.simulation.cells import CELL_KINDS, draw_specimen
 from focus_picker.dataset.simulation.crops import read_crop, specimen_from_image
 from focus_picker.dataset.simulation.instrument import Instrument
 from focus_picker.dataset.simulation.optics import through_focus
+from focus_picker.dataset.simulation.processing import motion_blur
+from focus_picker.dataset.simulation.scene import lay_scene
 from focus_picker.dataset.simulation.specimen import Specimen
 from focus_picker.dataset.simulation.zero import optical_zero_um, scan_planes_um, sharpest_um
 
@@ -89,6 +91,9 @@ def simulate_field(plan: FieldPlan, instrument: Instrument, source_pixel_um: flo
         intensity, zero_um = _image_cell(picture, shape, instrument, defocus_um, source_pixel_um, rng)
         optical = best + (optical_zero_um(instrument) - zero_um) / instrument.z_step_um
         light = vignette(shape, tuple(rng.uniform(-0.7, 0.6, 2)), 0.1 / max(shape), exposure.vignetting)
+        if instrument.camera.processing:
+            y_um, x_um = instrument.camera.processing.motion_um
+            intensity = motion_blur(intensity, (y_um / instrument.pixel_um, x_um / instrument.pixel_um))
         images = photograph(intensity, light, exposure, instrument.camera, rng)
         score = instrument.score_per_slice * (np.arange(instrument.n_slices) - np.rint(best))
         stacks.append(CellStack(f"{plan.name}_cell_{number}", images, best, optical, defocus_um, score))
@@ -104,6 +109,10 @@ def _image_cell(
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, float]:
     """Intensity ``(Z, H, W, 3)`` on the camera's pixels, margins cut off, and the plane that looks sharpest."""
+    if instrument.preparation is not None:
+        scene = lay_scene(picture, shape, instrument, source_pixel_um, rng)
+        zero_um = scene.sharpest_um()
+        return scene.images(zero_um + defocus_um), zero_um
     fine = instrument.oversampling
     margin = _margin_px(instrument, float(np.abs(defocus_um).max()))
     grid = tuple(fine * fft.next_fast_len(size + 2 * margin) for size in shape)

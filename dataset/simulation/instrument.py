@@ -7,10 +7,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from focus_picker.dataset.declared import names_in, read_named
+from focus_picker.dataset.simulation.preparation import Preparation
+from focus_picker.dataset.simulation.processing import Processing
 
 INSTRUMENT_FOLDER = Path(__file__).parents[2] / "conf" / "instruments"
 
 Triple = tuple[float, float, float]
+Pair = tuple[float, float]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -30,6 +33,7 @@ class Camera(BaseModel):
     vignetting: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(lt=1)]] = (0.0, 0.08)
     lamp_flicker: Annotated[float, Field(ge=0, lt=0.5)] = 0.004
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 92
+    processing: Processing | None = None
 
 
 class Instrument(BaseModel):
@@ -44,9 +48,13 @@ class Instrument(BaseModel):
     condenser_sigma
         Condenser aperture over objective aperture, 0 (coherent) to 1.
     wavelengths_um
-        One vacuum wavelength a colour channel.
+        One vacuum wavelength a colour channel, the middle of its band.
+    bandwidth_um
+        Width of each channel's band: some 0.03 um of a coloured LED, 0.08 um of a camera's filter in halogen light.
     spherical_waves
         Primary spherical aberration, Zernike coefficient in waves of green.
+    coma_waves, astigmatism_waves
+        The same for coma (along y and x) and astigmatism (at 0 and 45 degrees).
     axial_colour_um
         Defocus added to each channel; an under-corrected objective has blue above green.
     phase_um_per_density
@@ -57,6 +65,8 @@ class Instrument(BaseModel):
         Range from which the true best plane of a field is drawn, as fractions of the stack from first to last slice.
     crop_um
         Range of crop widths and heights, micrometres.
+    preparation
+        What lies on the slide; without one, thin cells whose phase follows their stain.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,7 +77,10 @@ class Instrument(BaseModel):
     pixel_um: Positive
     condenser_sigma: Annotated[float, Field(ge=0, le=1)]
     wavelengths_um: tuple[Positive, Positive, Positive] = (0.62, 0.54, 0.46)
+    bandwidth_um: Triple = (0.0, 0.0, 0.0)
     spherical_waves: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    coma_waves: Pair = (0.0, 0.0)
+    astigmatism_waves: Pair = (0.0, 0.0)
     axial_colour_um: Triple = (0.0, 0.0, 0.0)
     phase_um_per_density: Annotated[float, Field(ge=0, le=0.5)] = 0.06
     z_step_um: Positive
@@ -76,6 +89,7 @@ class Instrument(BaseModel):
     best_slice: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(le=1)]] = (0.3, 0.7)
     crop_um: tuple[Annotated[float, Field(ge=4)], Annotated[float, Field(le=60)]] = (14.0, 19.0)
     camera: Camera = Camera()
+    preparation: Preparation | None = None
 
     @model_validator(mode="after")
     def _physically_possible(self) -> "Instrument":
@@ -93,7 +107,13 @@ class Instrument(BaseModel):
     @property
     def oversampling(self) -> int:
         """Grid points per camera pixel, the smallest integer at which the intensity's bandwidth 2 NA / lambda fits."""
-        return int(np.ceil(4 * self.numerical_aperture * self.pixel_um / min(self.wavelengths_um)))
+        return int(np.ceil(4 * self.numerical_aperture * self.pixel_um / self.shortest_um))
+
+    @property
+    def shortest_um(self) -> float:
+        """Shortest wavelength of any channel's band, micrometres."""
+        bands = zip(self.wavelengths_um, self.bandwidth_um, strict=True)
+        return min(middle - width / 3 for middle, width in bands)
 
     @property
     def depth_of_field_um(self) -> float:

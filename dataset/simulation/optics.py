@@ -33,9 +33,14 @@ def source_points(rings: int = SOURCE_RINGS) -> np.ndarray:
 
 
 def pupil(
-    frequency_y: np.ndarray, frequency_x: np.ndarray, instrument: Instrument, channel: int, z_um: np.ndarray
+    frequency_y: np.ndarray,
+    frequency_x: np.ndarray,
+    instrument: Instrument,
+    channel: int,
+    z_um: np.ndarray,
+    wavelength_um: float | None = None,
 ) -> np.ndarray:
-    """Pupil with defocus and spherical aberration for each imaged plane.
+    """Pupil with defocus and aberrations for each imaged plane.
 
     Parameters
     ----------
@@ -45,13 +50,15 @@ def pupil(
         Aperture, wavelength, aberrations.
     z_um
         Imaged planes ``(Z,)``; positive on the objective's side of the object. The channel's axial colour adds.
+    wavelength_um
+        Of the light, by default the channel's own; another one of its band.
 
     Returns
     -------
     np.ndarray
         ``(Z, Ky, Kx)`` complex64, zero outside the aperture.
     """
-    wavelength_um = instrument.wavelengths_um[channel]
+    wavelength_um = wavelength_um or instrument.wavelengths_um[channel]
     squared = frequency_y[:, None] ** 2 + frequency_x[None, :] ** 2
     cutoff = instrument.numerical_aperture / wavelength_um
     inside = squared <= cutoff**2
@@ -61,9 +68,21 @@ def pupil(
     rho2 = np.where(inside, squared / cutoff**2, 0.0)
     green_over_channel = instrument.wavelengths_um[1] / wavelength_um
     waves = instrument.spherical_waves * green_over_channel * (6 * rho2**2 - 6 * rho2 + 1)
+    if any(instrument.coma_waves) or any(instrument.astigmatism_waves):
+        waves = waves + green_over_channel * _off_axis_waves(frequency_y / cutoff, frequency_x / cutoff, instrument)
     z_channel = np.asarray(z_um, dtype=float) + instrument.axial_colour_um[channel]
     phase = kz[None] * z_channel[:, None, None] + 2 * np.pi * waves[None]
     return (inside * np.exp(1j * phase)).astype(np.complex64)
+
+
+def _off_axis_waves(y: np.ndarray, x: np.ndarray, instrument: Instrument) -> np.ndarray:
+    """Coma and astigmatism ``(Ky, Kx)`` in waves of green at relative pupil coordinates (Zernike, unnormalised)."""
+    y, x = y[:, None], x[None, :]
+    coma_y, coma_x = instrument.coma_waves
+    astigmatism_0, astigmatism_45 = instrument.astigmatism_waves
+    return (
+        (3 * (y**2 + x**2) - 2) * (coma_y * y + coma_x * x) + astigmatism_0 * (x**2 - y**2) + astigmatism_45 * 2 * x * y
+    )
 
 
 def through_focus(
@@ -105,7 +124,7 @@ def _channel_through_focus(
     lengths_um = np.array(shape) * grid_um
     cutoff_bins = instrument.numerical_aperture / wavelength_um * lengths_um
     # The field fills the aperture only, its intensity twice that: a coarser grid than the camera's carries both.
-    bins = [min(_even_fast_length(4 * cutoff + 2), size) for cutoff, size in zip(cutoff_bins, shape, strict=True)]
+    bins = [min(even_fast_length(4 * cutoff + 2), size) for cutoff, size in zip(cutoff_bins, shape, strict=True)]
     frequency_y, frequency_x = (
         (np.arange(count) - count // 2) / length for count, length in zip(bins, lengths_um, strict=True)
     )
@@ -123,10 +142,10 @@ def _channel_through_focus(
         field = fft.ifft2(transfer * window, norm="forward", overwrite_x=True)
         intensity += field.real**2
         intensity += field.imag**2
-    return _on_camera_grid(intensity / len(tilts), shape, instrument.oversampling)
+    return on_camera_grid(intensity / len(tilts), shape, instrument.oversampling)
 
 
-def _on_camera_grid(intensity: np.ndarray, shape: tuple[int, int], oversampling: int) -> np.ndarray:
+def on_camera_grid(intensity: np.ndarray, shape: tuple[int, int], oversampling: int) -> np.ndarray:
     """Interpolate the band-limited ``intensity`` to ``shape`` and average it over one camera pixel."""
     height, width = shape
     small_h, small_w = intensity.shape[1:]
@@ -141,6 +160,6 @@ def _on_camera_grid(intensity: np.ndarray, shape: tuple[int, int], oversampling:
     return fft.irfft2(spectrum, s=shape, norm="forward")
 
 
-def _even_fast_length(least: float) -> int:
+def even_fast_length(least: float) -> int:
     """Smallest even length of at least ``least`` that the FFT likes."""
     return 2 * fft.next_fast_len(int(np.ceil(least / 2)))
