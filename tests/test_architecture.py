@@ -17,6 +17,7 @@ ALLOWED = {
     "deep": {"features", "models", "dataset"},
     "stack_inference": {"deep", "features", "models", "dataset"},
     "hybrid": {"deep", "features", "models", "dataset"},
+    "autofocus": {"stack_inference", "deep", "features", "models", "dataset"},
     "evaluation": {"models", "dataset"},
     "explain": {"stack_inference", "evaluation", "deep", "features", "models", "dataset"},
     "drift": {"stack_inference", "evaluation", "deep", "features", "models", "dataset"},
@@ -25,7 +26,7 @@ ALLOWED = {
 }
 ALLOWED["benchmarks"] = set(ALLOWED)  # measures all of them, and none of them knows it
 HEAVY = {"tensorflow", "keras"}
-LIGHT = ("dataset", "models", "features", "stack_inference", "evaluation", "drift", "serve")
+LIGHT = ("dataset", "models", "features", "stack_inference", "autofocus", "evaluation", "drift", "serve")
 OURS = {*ALLOWED, "cli"}
 
 

@@ -1,0 +1,1 @@
+"""A microscope that focuses itself: predict, move, verify, within limits, on any stage and camera."""

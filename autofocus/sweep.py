@@ -1,0 +1,56 @@
+"""The fallback: a coarse sweep over the search range and a fine one about its peak, picked by sharpness."""
+
+import numpy as np
+
+from focus_picker.autofocus.devices import Stopped
+from focus_picker.autofocus.frames import Frame
+from focus_picker.autofocus.search import Search
+from focus_picker.dataset.arrays import array_stack
+from focus_picker.models.intervals import SIGMA_OF_90
+from focus_picker.stack_inference import status
+from focus_picker.stack_inference.pick import Pick, pick_focus
+
+COARSE, FINE, FINE_FRAMES = 1.5, 0.5, 7
+"""Depths of field between the frames of the two sweeps, and frames of the second."""
+
+FALLEN = 0.05
+"""Log sharpness by which the verifying frame may stay below the best of the fine sweep."""
+
+
+def by_sweep(search: Search) -> float:
+    """Sweep, pick, sweep finely, pick, verify with a frame there; return the place.
+
+    Raises
+    ------
+    Stopped
+        No peak within the range, at its edge, several that rival, or the verifying frame does not bear it out.
+    """
+    mover, depth_um = search.mover, search.depth_um
+    low = mover.inside(mover.start_um - search.settings.search_um)
+    high = mover.inside(mover.start_um + search.settings.search_um)
+    count = max(5, int(np.ceil((high - low) / (COARSE * depth_um))) + 1)
+    coarse_um, _ = _peak(search, np.linspace(low, high, count), "coarse sweep")
+    half = FINE * depth_um * (FINE_FRAMES // 2)
+    places = np.linspace(mover.inside(coarse_um - half), mover.inside(coarse_um + half), FINE_FRAMES)
+    focus_um, error_um = _peak(search, places, "fine sweep")
+    if not SIGMA_OF_90 * error_um <= depth_um / 2:
+        raise Stopped("in_limits_no_peak", f"the sharpest plane is known to {error_um:.2f} um only")
+    best = max(frame.sharpness for frame in search.frames)
+    if search.look(focus_um, "verify").sharpness < best - FALLEN:
+        raise Stopped("in_limits_no_peak", "the frame at the picked plane is less sharp than the sweep was there")
+    return focus_um
+
+
+def _peak(search: Search, places: np.ndarray, why: str) -> tuple[float, float]:
+    """Best plane of frames at equally spaced places and its standard error, micrometres."""
+    frames = [search.look(float(z_um), why) for z_um in places]
+    pick = _picked(frames)
+    if pick.status != status.OK:
+        raise Stopped("in_limits_no_peak", f"{why}: {pick.status}; {pick.advice}")
+    step_um = (places[-1] - places[0]) / (len(places) - 1)
+    return float(places[0] + pick.best_position * step_um), pick.standard_error * step_um
+
+
+def _picked(frames: list[Frame]) -> Pick:
+    """Pick by sharpness: scores had their chance before."""
+    return pick_focus(array_stack([frame.image for frame in frames], "sweep"))
