@@ -5,7 +5,7 @@ not seen. Nothing moves by score before this folder exists.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,9 @@ def measure(stacks: Sequence[RecordedStack], model: Model, plan: Plan) -> Calibr
     )
 
 
-def _record(search: Search, plan: Plan, positions: Sequence[tuple[float, float]], go_to: GoTo):
+def _record(
+    search: Search, plan: Plan, positions: Sequence[tuple[float, float]], go_to: GoTo
+) -> Iterator[RecordedStack]:
     """Stacks about where the last one was sharpest; those without a clear peak are left out."""
     centre = search.mover.start_um
     for number, (x_um, y_um) in enumerate(positions):
@@ -173,8 +175,8 @@ def _drive(search: Search, depth_um: float, stack: RecordedStack) -> tuple[float
 def _split(stacks: Sequence[RecordedStack]) -> tuple[list[RecordedStack], list[RecordedStack]]:
     if len(stacks) < FEWEST_POSITIONS:
         raise InputError(
-            f"Only {len(stacks)} positions show a clear peak of sharpness, {FEWEST_POSITIONS} are needed: start nearer to "
-            "focus, or give positions with cells in view."
+            f"Only {len(stacks)} positions show a clear peak of sharpness, {FEWEST_POSITIONS} are needed: "
+            "start nearer to focus, or give positions with cells in view."
         )
     held_out = list(stacks[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY])
     return [stack for stack in stacks if stack not in held_out], held_out

@@ -124,7 +124,6 @@ def _result(search: Search, method: str, focus_um: float, trouble: Stopped | Non
     z_after = _position(search)
     reason, message = (trouble.reason, str(trouble)) if trouble else ("confirmed", f"in focus at {z_after:.3f} um")
     search.note("end", z_after, message)
-    known = trouble is None or belief is None
     return FocusResult(
         kind="autofocus",
         method=method,
@@ -134,7 +133,7 @@ def _result(search: Search, method: str, focus_um: float, trouble: Stopped | Non
         succeeded=trouble is None,
         reason=reason,
         message=message,
-        focus_um=focus_um if known else belief.focus_um,
+        focus_um=belief.focus_um if trouble and belief else focus_um,
         error_um=belief.error_um if belief else math.nan,
         scores=tuple(frame.score for frame in search.frames),
         n_images=len(search.frames),

@@ -12,6 +12,7 @@ from focus_picker.dataset.arrays import rgb_image
 from focus_picker.dataset.errors import InputError
 from focus_picker.features import measure
 from focus_picker.models.contract import Model
+from focus_picker.models.focus_state import UNCALIBRATED, UNSURE
 
 SHARPNESS = "tenengrad"
 
@@ -75,11 +76,18 @@ def log_sharpness(image: np.ndarray) -> float:
 
 
 def score_of(image: np.ndarray, model: Model | None) -> float:
-    """Score of an image, NaN without a model or where the model abstains."""
+    """Score of an image; NaN without a model, where it was not calibrated, or where the image is unlike anything seen.
+
+    A model is also unsure where its interval holds both sides. That is common near focus and no reason to leave the
+    score out: what it is worth there was measured by the calibration.
+    """
     if model is None:
         return math.nan
-    judged = model.judge([image])
-    return math.nan if str(judged.status[0]) == "unsure" else float(judged.score[0])
+    judged, slice_score = model.judge([image]), model.side.score_per_slice
+    state, both_sides = str(judged.status[0]), judged.lower[0] < -slice_score and judged.upper[0] > slice_score
+    if state == UNCALIBRATED or (state == UNSURE and not both_sides):
+        return math.nan
+    return float(judged.score[0])
 
 
 def check_brightness(image: np.ndarray, settings: Settings) -> None:

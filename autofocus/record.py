@@ -36,7 +36,8 @@ class RecordedStack:
 
 def spiral(count: int, spacing_um: float) -> list[tuple[float, float]]:
     """``count`` places of a square spiral about the origin, ``spacing_um`` apart."""
-    places, x, y, dx, dy = [], 0, 0, 1, 0
+    places: list[tuple[float, float]] = []
+    x, y, dx, dy = 0, 0, 1, 0
     run, left, turns = 1, 1, 0
     while len(places) < count:
         places.append((x * spacing_um, y * spacing_um))

@@ -47,7 +47,7 @@ def measure_response(stacks: Sequence[MeasuredStack], depth_um: float) -> Respon
     """
     if len(stacks) < FEWEST_STACKS:
         raise InputError(
-            f"{len(stacks)} stacks with a clear peak are left to measure the model on, expected {FEWEST_STACKS} or more: "
+            f"{len(stacks)} stacks with a clear peak are left to measure the model on, {FEWEST_STACKS} are needed: "
             "record more positions with cells in view."
         )
     reach = min(min(-stack.defocus_um[0], stack.defocus_um[-1]) for stack in stacks)
@@ -78,7 +78,7 @@ def slope_near_focus(response: Response, depth_um: float) -> float:
 
 
 def usable_range(response: Response, depth_um: float) -> float:
-    """Defocus up to which one frame tells side and distance: scores keep rising, and differ from zero by their error."""
+    """Defocus up to which one frame tells side and distance: scores rise, and differ from zero by their error."""
     places, score, error = (np.array(getattr(response, name)) for name in ("defocus_um", "score", "score_error"))
     usable = 0.0
     for reach in places[places > 0][:-1]:
@@ -131,7 +131,7 @@ def _level(stack: MeasuredStack, places: np.ndarray) -> np.ndarray:
 
 
 def _spread(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median over stacks and robust standard deviation, both drawn to what their neighbours have where few are known."""
+    """Median over stacks and robust standard deviation, at least as wide as its neighbours' on average."""
     middle = np.nanmedian(curves, axis=0)
     deviation = np.abs(curves - middle)
     quantile = np.nanquantile(deviation, 0.8, axis=0) / 1.28

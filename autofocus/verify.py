@@ -22,7 +22,7 @@ PROBE = 1.2
 """Depths of field to the side at which a frame that seems sharp is put to the test."""
 
 SURE_WITHIN_HALF, DOUBT_BEYOND_ONE = 0.90, 1e-3
-"""Probability that must lie within half a depth of field of focus, and that may lie beyond one, to call it confirmed."""
+"""Probability that must lie within half a depth of field, and that may lie beyond one, to call focus confirmed."""
 
 
 def by_frames(search: Search) -> float | None:
@@ -32,10 +32,10 @@ def by_frames(search: Search) -> float | None:
     calibration found it: more frames follow, never a confirmation.
     """
     while len(search.frames) < MOST_LOOKS:
-        belief = search.belief()
-        if belief is None or _blind(search.frames):
+        belief, calibration = search.belief(), search.calibration
+        if belief is None or calibration is None or _blind(search.frames):
             return None
-        place = confirmed_place(belief, search.frames, search.depth_um, search.calibration.um_per_score)
+        place = confirmed_place(belief, search.frames, search.depth_um, calibration.um_per_score)
         if place is not None:
             return place
         target = search.mover.inside(next_place(belief, search.frames, search.depth_um))

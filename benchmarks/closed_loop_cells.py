@@ -46,7 +46,7 @@ def benches() -> list[Bench]:
 
 @dataclass(frozen=True)
 class CellPlanes:
-    """One cell by plane: ``images`` ``(Z, H, W, 3)`` uint8, ``defocus_um`` ``(Z,)`` rising, 0 where it looks sharpest."""
+    """One cell: ``images`` ``(Z, H, W, 3)`` uint8, ``defocus_um`` ``(Z,)`` rising, 0 where it looks sharpest."""
 
     images: np.ndarray
     defocus_um: np.ndarray
