@@ -5,9 +5,10 @@ import os
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 # `python cli.py` in a checkout or an unpacked submission: this folder is the package, whether installed or not.
 if not __package__:
@@ -17,6 +18,7 @@ if not __package__:
     sys.modules["focus_picker"] = module_from_spec(_here)
     _here.loader.exec_module(sys.modules["focus_picker"])
 
+from focus_picker.dataset import shell
 from focus_picker.dataset.errors import InputError
 
 app = typer.Typer(
@@ -36,9 +38,11 @@ EXTRAS = {  # what the plain install leaves out: the extra of pyproject.toml, an
     "onnx": {"onnxruntime", "tf2onnx"},
 }
 
+OUTPUTS = ("output", "plot", "sheet", "save_profile")  # options that name what a command writes
+
 Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with focus_labels.csv and cell_stacks/.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")]
+Jobs = Annotated[int, typer.Option(min=1, max=256, help="Processes.")]
 Model = Annotated[
     Path | None,
     typer.Option(help="focus_model.tflite, baseline.txt or a run's folder.", show_default="the shipped model"),
@@ -310,7 +314,7 @@ def compare(
     runs: Annotated[
         list[Path] | None, typer.Argument(metavar="[RUN...]", help="Run folders; all below results/runs if none given.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Folder for compare.md, .csv and .png.")] = Path("results"),
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="For compare.md, .csv and .png.")] = Path("results"),
     track: Track = False,
 ) -> None:
     """Put runs side by side: errors, sign accuracy, coverage, and whether they differ.
@@ -433,10 +437,51 @@ def _how_to_install(error: ModuleNotFoundError) -> str:
     raise error
 
 
+class Command(TyperCommand):
+    """A command whose outputs are looked at before it reads anything, and whose prints are out when it ends."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Check, run and flush."""
+        try:
+            self._check_outputs(ctx.params)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader has seen enough, as with `| head`
+            shell.drop_stdout()
+            return shell.BROKEN_PIPE
+        except KeyboardInterrupt:
+            shell.end_workers()
+            raise
+        except OSError as error:
+            raise InputError(shell.in_one_sentence(error)) from error
+        return result
+
+    def _check_outputs(self, values: dict[str, Any]) -> None:
+        from focus_picker.dataset.files import check_output
+
+        outputs = [parameter for parameter in self.params if parameter.name in OUTPUTS and values[parameter.name]]
+        read = [Path(path) for name, value in values.items() if name not in OUTPUTS for path in _paths(value)]
+        for parameter in outputs:
+            check_output(values[parameter.name], read, folder=parameter.metavar in ("RUN", "FOLDER"))
+            read.append(values[parameter.name])  # nor may one result replace another
+
+
+def _paths(value: Any) -> list[str | Path]:
+    """Paths among the values of an option: what it says, whether it was declared as a path or as a name or path."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return [path for path in values if isinstance(path, Path) or (isinstance(path, str) and len(path) < 200)]
+
+
+for registered in app.registered_commands:
+    registered.cls = Command
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 2 the input is at fault, 130 interrupted; a defect raises."""
+    shell.open_streams()
     try:
-        code = app(args=arguments, standalone_mode=False) or 0
+        with shell.ended_by_sigterm():
+            code = app(args=arguments, standalone_mode=False) or 0
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -1,11 +1,16 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all, and never in the place of something that is read."""
 
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from focus_picker.dataset.errors import InputError
+
+LONGEST_STEM = 40  # characters of a temporary file's name: with its random part it stays below what a disk allows
 
 
 @contextmanager
@@ -13,29 +18,100 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path that becomes ``path`` only when the block ends without an exception.
 
     The temporary file lies in the same folder (so that the move is one rename) and keeps the suffix (so that writers
-    that choose a format by suffix work). Missing parent folders are made. On any exception, Ctrl-C included, the
-    temporary file is removed and an older file at ``path`` stays as it was.
+    that choose a format by suffix work). Missing parent folders are made, a link is followed. On any exception, Ctrl-C
+    included, the temporary file is removed and an older file at ``path`` stays as it was. A device or a pipe (such as
+    ``/dev/stdout``) is no file to be replaced: the result is written through it.
+
+    Raises
+    ------
+    InputError
+        The operating system refuses: a folder, no permission, a full disk, a name that is too long.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        # mkstemp makes files private; the result should have the permissions that any new file has here.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        through = is_passage(path)
+        target = path if through else Path(os.path.realpath(path))
+        if not through:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem[:LONGEST_STEM]}-", suffix=path.suffix, dir=None if through else target.parent
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            (_pass_on if through else _move)(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror or error}); give another place, or make room there"
+        ) from error
+
+
+def is_passage(path: Path) -> bool:
+    """Whether what lies at ``path`` is passed on and not kept: a device, a pipe, an open file of this process."""
+    # The name of an open file is a link to what lies on disk, and replacing the link would not reach the stream.
+    if str(path).startswith(("/dev/std", "/dev/fd/", "/proc/")):
+        return True
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def _pass_on(temporary: Path, target: Path) -> None:
+    with temporary.open("rb") as source, target.open("wb") as sink:
+        shutil.copyfileobj(source, sink)
+
+
+def _move(temporary: Path, target: Path) -> None:
+    # mkstemp makes files private; the result should have the permissions that any new file has here.
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)
+    os.replace(temporary, target)
+
+
+def check_output(output: Path, read: Iterable[Path], *, folder: bool = False) -> None:
+    """Refuse a place that cannot be written, or where a result would replace or join what is read.
+
+    Parameters
+    ----------
+    output
+        File to be written, or folder if ``folder``.
+    read
+        Files and folders that the same command reads. Inside such a folder (of a data set: inside its stacks) a result
+        must not replace a file, nor be a picture, which the next run would take for one of the images.
+
+    Raises
+    ------
+    InputError
+        One of these.
+    """
+    from focus_picker.dataset.images import IMAGE_SUFFIXES
+
+    if is_passage(output):
+        return
+    place = Path(os.path.realpath(output))
+    if place.exists() and place.is_dir() != folder:
+        raise InputError(
+            f"{output} is a {'file' if folder else 'folder'}; give a {'folder' if folder else 'file'} name"
+        )
+    ground = next(parent for parent in (place, *place.parents) if parent.exists())
+    if not (ground.is_dir() or ground == place) or not os.access(ground, os.W_OK):
+        raise InputError(f"{output} cannot be written ({ground} is a file or closed to you); give another place")
+    for path in read:
+        source = Path(os.path.realpath(path))
+        if source == place or (place.exists() and source.exists() and source.samefile(place)):
+            raise InputError(f"{output} is read and would be replaced by the result; give another name")
+        stacks = source / "cell_stacks"
+        inside = place.is_relative_to(stacks if stacks.is_dir() else source)
+        if inside and (folder or place.exists() or place.suffix.lower() in IMAGE_SUFFIXES):
+            raise InputError(f"{output} lies inside {path}, which is read; give a place outside")
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path``, whole or not at all."""
+    """Write ``text`` as UTF-8 to ``path``, whole or not at all; names that are not text are written with escapes."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def sha256_of(path: str | Path) -> str:

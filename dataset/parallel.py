@@ -7,6 +7,7 @@ import cv2
 from joblib import Parallel, delayed
 
 from focus_picker.dataset.progress import track
+from focus_picker.dataset.shell import end_workers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,7 +44,11 @@ def parallel_map(
     workers = jobs if threads or len(items) >= processes_from else 1
     run = Parallel(n_jobs=workers, prefer="threads" if threads else "processes", return_as="generator")
     results = run(delayed(_run_threaded if threads else _run_alone)(function, part) for part in batches)
-    yield from track((result for part in results for result in part), description, total=len(items))
+    try:
+        yield from track((result for part in results for result in part), description, total=len(items))
+    except KeyboardInterrupt:
+        end_workers()
+        raise
 
 
 def _run_threaded(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

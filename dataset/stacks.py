@@ -1,5 +1,6 @@
 """Finding z-stacks: folders of slices, folders of such folders, multi-page TIFF files."""
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -164,6 +165,24 @@ def _pixels_or_reason(read: Callable[[], np.ndarray]) -> np.ndarray | InputError
         return error
 
 
+def images_below(folder: Path, *, into_datasets: bool = True) -> list[Path]:
+    """Image files of a folder and its subfolders in natural order; hidden ones are passed over, links not followed.
+
+    Without ``into_datasets`` the data sets among the subfolders are passed over too: their slices are no crops. A
+    subfolder that cannot be listed raises InputError, since nobody would miss its images.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename} cannot be listed ({error.strerror}): check its permissions.")
+
+    found = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        below = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in below if into_datasets or not Path(place, name, STACKS_FOLDER).is_dir()]
+        found += [Path(place, name) for name in names if _is_image_name(name)]
+    return sorted((file for file in found if file.is_file()), key=lambda file: natural_key(file.as_posix()))
+
+
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Key that sorts text as people do: runs of digits by value, the rest without regard to case."""
     parts = re.findall(r"\d+|\D+", name)
@@ -196,11 +215,11 @@ def _number_in(stem: str) -> int | None:
 
 def _list_images(folder: Path) -> list[Path]:
     """List image files of a folder, hidden ones left out."""
-    return sorted(
-        entry
-        for entry in folder.iterdir()
-        if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
-    )
+    return sorted(entry for entry in folder.iterdir() if _is_image_name(entry.name) and entry.is_file())
+
+
+def _is_image_name(name: str) -> bool:
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
 def _list_folders(folder: Path) -> list[Path]:

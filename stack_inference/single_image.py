@@ -9,7 +9,7 @@ from typing import TextIO
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.images import IMAGE_SUFFIXES, read_image
 from focus_picker.dataset.progress import track
-from focus_picker.dataset.stacks import natural_key
+from focus_picker.dataset.stacks import images_below
 from focus_picker.models.contract import Judgement, Model
 from focus_picker.models.focus_state import NOT_CALIBRATED, UNCALIBRATED
 
@@ -64,8 +64,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     images: list[Path] = []
     for path in paths:
         if path.is_dir():
-            below = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
-            images += sorted(below, key=lambda file: natural_key(file.as_posix()))
+            images += images_below(path)
         elif path.exists():
             images.append(path)
         else:

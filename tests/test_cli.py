@@ -1,10 +1,6 @@
 """The commands as users and scripts meet them: outputs, exit codes, one line for bad input."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -179,24 +175,3 @@ def test_one_unreadable_stack_never_stops_the_rest(tmp_path, capsys):
     statuses = [json.loads(line)["status"] for line in capsys.readouterr().out.splitlines()]
     assert statuses[0] == "unreadable"
     assert len(statuses) == 3
-
-
-def test_ctrl_c_leaves_nothing_half_written(tmp_path):
-    output = tmp_path / "data"
-    process = subprocess.Popen(
-        [sys.executable, "cli.py", "simulate", str(output), "--stacks", "5000"],
-        cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-        # A test run in a shell's background is born with SIGINT ignored, and would hand that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".data-*/cell_stacks/*")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert list(tmp_path.iterdir()), "the simulation did not start in time"
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in err
-    assert not output.exists()
-    time.sleep(1)  # workers may be at their last image
-    assert list(tmp_path.iterdir()) == []

@@ -8,12 +8,13 @@ import numpy as np
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.images import IMAGE_SUFFIXES, read_image, to_uint8
 from focus_picker.dataset.simulation.specimen import Specimen
+from focus_picker.dataset.stacks import images_below
 
 LEAST_CROP_PX = 48
 
 
 def list_crops(folder: Path) -> list[Path]:
-    """All pictures below ``folder``, sorted by path.
+    """All pictures below ``folder``, sorted by path; hidden ones and the slices of data sets are passed over.
 
     Raises
     ------
@@ -22,7 +23,7 @@ def list_crops(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(f"--from-images {folder} is not a folder; give the folder that holds the in-focus crops")
-    crops = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    crops = sorted(images_below(folder, into_datasets=False))
     if not crops:
         raise InputError(
             f"--from-images {folder} holds no picture ({', '.join(IMAGE_SUFFIXES)}); give the folder with the crops"

@@ -1,5 +1,6 @@
 """Write a simulated data set in the owner's format, with its truth."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from focus_picker.dataset.simulation.crops import list_crops
 from focus_picker.dataset.simulation.field import CellStack, FieldPlan, simulate_field
 from focus_picker.dataset.simulation.instrument import Instrument, vary
 
+MOST_STACKS = 100_000  # some 30 GB
 CELLS_PER_FIELD = (1, 2, 3)  # drawn with equal chance
 
 
@@ -98,7 +100,7 @@ def simulate_dataset(
     jobs
         Processes.
     overwrite
-        Replace an existing folder.
+        Replace a folder that this made before; it is deleted when the new one is in its place.
 
     Returns
     -------
@@ -110,7 +112,9 @@ def simulate_dataset(
     InputError
         Folder in the way, no usable picture, impossible numbers.
     """
-    _check(output, stacks, source_pixel_um, vary_by, overwrite)
+    output = Path(os.path.realpath(output))
+    _check(stacks, source_pixel_um, vary_by)
+    _check_place(output, from_images, overwrite)
     plans = plan_fields(stacks, seed, list_crops(from_images) if from_images else ())
     output.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
@@ -130,21 +134,39 @@ def simulate_dataset(
             "vary": vary_by,
         }
         write_json(draft / "simulation.json", settings)
-        if output.exists():
-            shutil.rmtree(output)
-        draft.rename(output)
+        _put_in_place(draft, output, from_images, overwrite)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return table
 
 
-def _check(output: Path, stacks: int, source_pixel_um: float, vary_by: float, overwrite: bool) -> None:
-    if stacks < 1:
-        raise InputError(f"--stacks {stacks} makes no data set; give at least 1 (and 3 fields or more to train)")
+def _put_in_place(draft: Path, output: Path, from_images: Path | None, overwrite: bool) -> None:
+    """Rename the finished draft; what it replaces is looked at again, put aside, and deleted last."""
+    _check_place(output, from_images, overwrite)  # another command may have been here meanwhile
+    aside = draft.with_name(f"{draft.name}-old")
+    if output.exists() and any(output.iterdir()):
+        output.rename(aside)
+    try:
+        draft.rename(output)  # onto nothing or an empty folder: the system refuses anything else
+    except OSError:
+        if aside.exists():
+            aside.rename(output)
+        raise InputError(f"{output} was filled by another command meanwhile; choose another folder") from None
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _check(stacks: int, source_pixel_um: float, vary_by: float) -> None:
+    if not 1 <= stacks <= MOST_STACKS:
+        raise InputError(f"--stacks {stacks} makes no data set; give 1 to {MOST_STACKS} (3 fields or more to train)")
     if not 0.005 <= source_pixel_um <= 2:
         raise InputError(f"--source-pixel-um {source_pixel_um:g} is no microscope's pixel; give 0.005 to 2 micrometres")
     if not 0 <= vary_by <= 0.5:
         raise InputError(f"--vary {vary_by:g} is out of range; give 0 (one instrument) to 0.5 (very different ones)")
+
+
+def _check_place(output: Path, from_images: Path | None, overwrite: bool) -> None:
+    if from_images is not None and Path(os.path.realpath(from_images)).is_relative_to(output):
+        raise InputError(f"{from_images} lies in {output}, which would be replaced; choose another folder")
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file; give a folder name for the data set")
     if output.is_dir() and any(output.iterdir()):
