@@ -186,6 +186,80 @@ def train_cnn(
         tracker.log_run(output)
 
 
+@app.command(
+    epilog="Examples: `cli.py label stacks/ --output my_data` · `cli.py label z1.tif z2.tif --output my_data --reversed` · "
+    "`cli.py label my_data --check`"
+)
+def label(
+    stacks: Annotated[
+        list[Path], typer.Argument(metavar="STACK...", help="Stacks without labels; with --check, a data set.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(metavar="DATASET", help="Data set to write.", show_default=False)
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Hold a data set's labels against its stacks; write nothing.")
+    ] = False,
+    reverse: Annotated[
+        bool, typer.Option("--reversed", help="Slice 0 is the far end: the lens comes nearer as numbers rise.")
+    ] = False,
+    score_per_slice: Annotated[float, typer.Option(min=1e-6, help="Score between neighbouring slices.")] = 0.2,
+    jobs: Jobs = 2,
+) -> None:
+    """Label stacks by their own sharpness, as a data set; stacks that do not tell are left out and counted."""
+    if check:
+        from focus_picker.adaptation.labelled_dataset import check_dataset
+
+        if output is not None or len(stacks) != 1:
+            raise InputError("label --check takes one data set and writes nothing; leave --output out")
+        print(check_dataset(stacks[0], jobs=jobs).in_words())
+        return
+    if output is None:
+        raise InputError("label needs --output DATASET, the folder to write (or --check, which writes nothing)")
+    from focus_picker.adaptation.direction import warning_of
+    from focus_picker.adaptation.labelled_dataset import write_dataset
+    from focus_picker.adaptation.labelling import in_words, label_stacks
+    from focus_picker.dataset.stacks import find_stacks
+
+    found = [stack for path in stacks for stack in find_stacks(path)]
+    labelled = label_stacks(found, score_per_slice=score_per_slice, reverse=reverse, jobs=jobs)
+    write_dataset(labelled, output)
+    print(in_words(labelled, output))
+    if warning := warning_of(labelled, score_per_slice):
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+@app.command(epilog="Examples: `cli.py adapt stacks/ --output results/runs/mine` · `cli.py adapt my_data --output run`")
+def adapt(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="DATASET|STACK...", help="A data set, or stacks without labels.")
+    ],
+    output: Annotated[Path, typer.Option(metavar="RUN", help="Run folder to write.")],
+    reverse: Annotated[
+        bool, typer.Option("--reversed", help="Slice 0 of unlabelled stacks is the far end, see label.")
+    ] = False,
+    init: Annotated[
+        str, typer.Option(help="best_model.h5 or run folder to start from; 'default' is the shipped one.")
+    ] = "default",
+    seed: Seed = 0,
+    jobs: Jobs = 2,
+) -> None:
+    """Make a calibrated model of this microscope from a few stacks, labelled or not, in two minutes."""
+    from focus_picker.deep.quiet import quiet_stderr
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet_stderr():  # TensorFlow greets from C++ before its log level counts
+        from focus_picker.adaptation.adapt import adapt as adapt_to
+    from focus_picker.dataset.progress import staged
+    from focus_picker.models import DEFAULT_WEIGHTS
+
+    start = DEFAULT_WEIGHTS if init == "default" else init
+    with staged() as report:
+        metrics = adapt_to(sources, output, reverse=reverse, init=start, seed=seed, jobs=jobs, report=report)
+    print(metrics["words"])
+    print(f"run folder: {output}")
+
+
 @app.command(epilog="Example: `cli.py score crops/ --model results/runs/baseline --output predictions.csv`")
 def score(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Images or folders of images.")],

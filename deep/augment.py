@@ -30,12 +30,11 @@ def random_turn(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.where(chance[2], tf.transpose(images, [0, 2, 1, 3]), images)
 
 
-def random_light(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def random_light(images: tf.Tensor, seed: tf.Tensor, balance: float = BALANCE) -> tf.Tensor:
     """Scale brightness and white balance of each image; float 0-255 in and out, not clipped."""
     n = tf.shape(images)[0]
     gain = tf.random.stateless_uniform([n, 1, 1, 1], seed, 1 - GAIN, 1 + GAIN)
-    balance = tf.random.stateless_uniform([n, 1, 1, 3], seed + 1, 1 - BALANCE, 1 + BALANCE)
-    return images * gain * balance
+    return images * gain * tf.random.stateless_uniform([n, 1, 1, 3], seed + 1, 1 - balance, 1 + balance)
 
 
 def random_noise(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,9 @@ import numpy as np
 from focus_picker.deep.competence import image_properties, outside_competence
 from focus_picker.deep.quiet import quiet_stderr
 from focus_picker.deep.window import native_window
+from focus_picker.features import measure
 from focus_picker.models.contract import Judgement, ScoreDistribution
+from focus_picker.models.feature_head import pooled, turned
 from focus_picker.models.focus_state import UNSURE, focus_state, stated
 from focus_picker.models.side_file import StudentSide, read_model
 
@@ -35,7 +37,7 @@ class Student:
         return {**self.__dict__, "_runner": None}
 
     def predict(self, windows: np.ndarray) -> dict[str, np.ndarray]:
-        """Run the network.
+        """Run the network, over all orientations and with the features where the side file says so.
 
         Parameters
         ----------
@@ -47,11 +49,19 @@ class Student:
         dict
             ``score`` ``(N,)``, ``spread`` ``(N,)``, ``distribution`` ``(N, bins)``.
         """
-        outputs = self._signature()(image=np.ascontiguousarray(windows))
-        return {
-            "score": outputs["score"][:, 0],
-            "spread": outputs["spread"][:, 0],
-            "distribution": outputs["distribution"],
+        if not self.side.turns and self.side.features is None:
+            outputs = self._signature()(image=np.ascontiguousarray(windows))
+            return {name: outputs[name][:, 0] for name in ("score", "spread")} | {
+                "distribution": outputs["distribution"]
+            }
+        bins, head = self.side.bins, self.side.features
+        views = turned(windows) if self.side.turns else [np.ascontiguousarray(windows)]
+        distribution = np.mean([self._signature()(image=view)["distribution"] for view in views], axis=0)
+        if head is not None:
+            rows = np.array([list(measure(window, head.names).values()) for window in windows], dtype=float)
+            distribution = pooled(distribution, head.distribution(rows, bins), head.share)
+        return {"score": bins.quantile(distribution, 0.5), "spread": bins.spread(distribution)} | {
+            "distribution": distribution
         }
 
     def judge(self, images: Sequence[np.ndarray]) -> Judgement:

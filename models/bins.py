@@ -69,6 +69,10 @@ class ScoreBins:
         share = np.clip((level - before) / np.maximum(distribution, 1e-6), 0, 1)
         return self.low + self.width * share.sum(axis=1)
 
+    def spread(self, distribution: np.ndarray) -> np.ndarray:
+        """Half the distance of the outer quantiles of each distribution: one sigma of a normal one."""
+        return (self.quantile(distribution, UPPER_QUANTILE) - self.quantile(distribution, LOWER_QUANTILE)) / 2
+
     def widened(self, largest: float) -> "ScoreBins":
         """Bins of the same width that reach beyond ``largest`` on both sides."""
         extra = max(0, int(np.ceil((largest - self.high) / self.width)))

@@ -14,6 +14,7 @@ from focus_picker.dataset.errors import InputError, first_fault
 from focus_picker.dataset.files import atomic_path, write_text
 from focus_picker.dataset.version import VERSION
 from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
+from focus_picker.models.feature_head import FeatureHead
 from focus_picker.models.intervals import HalfWidths, Widening
 from focus_picker.models.stack_calibration import StackCalibration
 
@@ -97,6 +98,10 @@ class StudentSide(SideFile):
         Score bins of its distributions.
     intervals, competence
         Calibrated on fields that it was not fitted to.
+    turns
+        Whether its answer is the mean over the eight orientations of the window.
+    features
+        What handcrafted features add to its answer; None for the network alone.
     """
 
     kind: Literal["student"] = "student"
@@ -105,6 +110,8 @@ class StudentSide(SideFile):
     bins: ScoreBins = DEFAULT_BINS
     intervals: Widening
     competence: Competence
+    turns: bool = False
+    features: FeatureHead | None = None
 
 
 class FeatureRange(BaseModel):

@@ -22,6 +22,16 @@ ALLOWED = {
     "explain": {"stack_inference", "evaluation", "deep", "features", "models", "dataset"},
     "drift": {"stack_inference", "evaluation", "deep", "features", "models", "dataset"},
     "training": {"evaluation", "hybrid", "stack_inference", "deep", "features", "models", "dataset"},
+    "adaptation": {
+        "training",
+        "evaluation",
+        "hybrid",
+        "stack_inference",
+        "deep",
+        "features",
+        "models",
+        "dataset",
+    },
     "serve": {"drift", "stack_inference", "deep", "features", "models", "dataset"},
 }
 ALLOWED["benchmarks"] = set(ALLOWED)  # measures all of them, and none of them knows it

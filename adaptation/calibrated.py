@@ -1,0 +1,100 @@
+"""Intervals, competence and stack calibration of an adapted model, by what it says about groups that it never saw.
+
+Cross-conformal prediction (Vovk 2015, Ann. Math. Artif. Intell. 74:9): each group is predicted by models fitted to the
+others, and what those predictions miss their labels by is what the model of all groups will miss new ones by.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from focus_picker.adaptation.cross_validation import LeftOut
+from focus_picker.adaptation.examples import Examples
+from focus_picker.adaptation.feature_model import fit_kernel
+from focus_picker.dataset.errors import InputError
+from focus_picker.deep.competence import image_properties, learn_competence, outside_competence
+from focus_picker.deep.window import WINDOW_PX
+from focus_picker.models.bins import ScoreBins
+from focus_picker.models.contract import Judgement, ScoreDistribution
+from focus_picker.models.focus_state import UNSURE, focus_state, stated
+from focus_picker.models.intervals import learn_widening
+from focus_picker.models.side_file import StudentSide
+from focus_picker.models.stack_calibration import StackCalibration
+from focus_picker.stack_inference.calibration import calibrate
+from focus_picker.stack_inference.scoring import score_stack
+
+FEWEST_STACKS = 3  # below that nothing that is measured says anything about the next stack
+
+
+def side_of(examples: Examples, left_out: LeftOut, bins: ScoreBins) -> StudentSide:
+    """Side file of the model of all groups; without stack calibration, which needs it itself."""
+    distribution = left_out.blend(bins)
+    head = fit_kernel(examples.features, examples.score).as_head(left_out.error, left_out.share)
+    return StudentSide(
+        versions={"tensorflow": tf.__version__, "keras": keras.__version__},
+        variant="fp16",
+        score_per_slice=examples.score_per_slice,
+        window_px=WINDOW_PX,
+        bins=bins,
+        calibrated=len(examples.labelled) >= FEWEST_STACKS,
+        intervals=learn_widening(bins, distribution, examples.score),
+        competence=learn_competence(examples.seen, bins.spread(distribution)),
+        turns=True,
+        features=head if left_out.share else None,
+    )
+
+
+def judged(examples: Examples, distribution: np.ndarray, side: StudentSide) -> Judgement:
+    """What a model with this side file says about images, given its distributions ``(n, bins)`` of them."""
+    score = side.bins.quantile(distribution, 0.5)
+    lower, upper = side.intervals.interval(side.bins, distribution)
+    properties = image_properties(examples.seen)
+    strange = outside_competence(properties, side.bins.spread(distribution), side.competence)
+    state = np.where(strange, UNSURE, focus_state(score, lower, upper, side.score_per_slice))
+    spread_out = ScoreDistribution(side.bins.centres, distribution)
+    return Judgement(score, lower, upper, stated(state, side.calibrated), spread_out, properties)
+
+
+class Recorded:
+    """A model that says again what was said about the images of one stack; ``stack_inference`` cannot tell it apart."""
+
+    def __init__(self, judgement: Judgement, side: StudentSide) -> None:
+        self.judgement, self.side = judgement, side
+
+    def judge(self, images: Sequence[np.ndarray]) -> Judgement:
+        """Return the record; InputError where it is of another number of images."""
+        if len(images) != len(self.judgement):
+            raise InputError(f"{len(images)} images where {len(self.judgement)} were judged; read the stack again")
+        return self.judgement
+
+
+def calibrate_left_out(examples: Examples, judgement: Judgement, side: StudentSide) -> StackCalibration | None:
+    """Measure how left-out scores pass zero in their stacks; None where too few do."""
+    scores, best = [], []
+    for number, one in enumerate(examples.labelled):
+        model = Recorded(_rows(judgement, examples.stack == number), side)
+        try:
+            scores.append(score_stack(one.stack, model=model))
+        except InputError:  # a slice without a label is judged by nobody
+            continue
+        best.append(_zero(one.score))
+    try:
+        return calibrate(scores, best)
+    except InputError:
+        return None
+
+
+def _rows(judgement: Judgement, rows: np.ndarray) -> Judgement:
+    arrays = {name: getattr(judgement, name)[rows] for name in ("score", "lower", "upper", "status")}
+    share = ScoreDistribution(judgement.distribution.centres, judgement.distribution.probability[rows])
+    return replace(judgement, **arrays, distribution=share, properties={})
+
+
+def _zero(score: np.ndarray) -> float:
+    """Position of a stack's labels' zero, in slices."""
+    known = np.flatnonzero(np.isfinite(score))
+    slope, start = np.polyfit(known, score[known], 1)
+    return float(-start / slope)

@@ -1,0 +1,134 @@
+"""Fine-tune the student on a few stacks: a fixed number of steps, so that the time does not grow with the data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from focus_picker.deep.augment import random_light, random_shift, random_turn
+from focus_picker.deep.student import build_student, start_from
+from focus_picker.deep.training import WEIGHT_DECAY
+from focus_picker.deep.window import WINDOW_PX
+from focus_picker.hybrid.losses import label_loss
+from focus_picker.models.bins import ScoreBins
+from focus_picker.models.feature_head import turned
+
+BATCH = 32
+BALANCE, NOISE_GREY = 0.04, 2.0  # half those of the training from scratch: one microscope varies less than many
+EVERY = 10  # steps between reports
+PREDICTED = 128  # images a batch outside training
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How long and how fast a student is fine-tuned.
+
+    Attributes
+    ----------
+    steps
+        Batches of ``BATCH`` images.
+    learning_rate
+        Peak rate; rises over the first tenth, then falls to zero along a half cosine.
+    label_sigma
+        Width of the soft labels, score units: about the error of a label and of a bin together.
+    """
+
+    steps: int = 150
+    learning_rate: float = 2e-3
+    label_sigma: float = 0.05
+
+
+def fine_tune(
+    start: keras.Model,
+    windows: np.ndarray,
+    score: np.ndarray,
+    bins: ScoreBins,
+    tuning: Tuning,
+    *,
+    seed: int,
+    grey: bool,
+    report: Callable[[int, float], None] = lambda step, loss: None,
+) -> keras.Model:
+    """Fine-tune a copy of a trained student; BatchNorm keeps its statistics.
+
+    Parameters
+    ----------
+    start
+        Trained student; it is not changed.
+    windows, score
+        ``(N, S, S, 3)`` uint8 with a margin for shifts, and labels ``(N,)``.
+    bins
+        Score bins of the new student.
+    tuning
+        Length and speed.
+    seed
+        Of order and augmentation.
+    grey
+        Whether channels must stay the same.
+    report
+        Called every few steps with their number and mean loss.
+    """
+    student = build_student(bins)
+    start_from(student, start)
+    for layer in student.layers:
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    step = _step_of(student, tuning, grey)
+    targets = bins.soft_labels(score, tuning.label_sigma)
+    losses: list[float] = []
+    for number, rows in enumerate(_batches(len(windows), tuning.steps, seed)):
+        losses.append(step(windows[rows], targets[rows], tf.constant([seed, 100 * number], tf.int32)))
+        if (number + 1) % EVERY == 0:
+            report(number + 1, float(np.mean([float(loss) for loss in losses[-EVERY:]])))
+    return student
+
+
+def _batches(count: int, steps: int, seed: int) -> np.ndarray:
+    """Rows of each batch ``(steps, BATCH)``: every image once before any comes again."""
+    rng = np.random.default_rng(seed)
+    passes = -(-steps * BATCH // count)
+    return np.concatenate([rng.permutation(count) for _ in range(passes)])[: steps * BATCH].reshape(steps, BATCH)
+
+
+def _step_of(student: keras.Model, tuning: Tuning, grey: bool) -> Callable:
+    warmup = max(tuning.steps // 10, 1)
+    rate = keras.optimizers.schedules.CosineDecay(
+        tuning.learning_rate / 20,
+        max(tuning.steps - warmup, 1),
+        warmup_target=tuning.learning_rate,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY, clipnorm=1.0)
+    optimizer.build(student.trainable_variables)
+
+    @tf.function(reduce_retracing=True)
+    def step(windows: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        images = _varied(windows, seed, grey)
+        with tf.GradientTape() as tape:
+            loss = label_loss(student(images, training=True)["logits"], targets)
+        optimizer.apply(tape.gradient(loss, student.trainable_variables), student.trainable_variables)
+        return loss
+
+    return step
+
+
+def _varied(windows: tf.Tensor, seed: tf.Tensor, grey: bool) -> tf.Tensor:
+    """Turns, shifts, light and noise, which leave the blur as it is; a grey camera's channels stay the same."""
+    images = random_turn(random_shift(windows, WINDOW_PX, seed), seed + 10)
+    light = random_light(tf.cast(images, tf.float32), seed + 20, balance=0.0 if grey else BALANCE)
+    shape = tf.shape(light)
+    strength = tf.random.stateless_uniform([shape[0], 1, 1, 1], seed + 30, 0, NOISE_GREY)
+    noise = tf.random.stateless_normal([shape[0], shape[1], shape[2], 1 if grey else 3], seed + 31)
+    return tf.clip_by_value(tf.round(light + strength * noise), 0, 255)
+
+
+def distributions(student: keras.Model, windows: np.ndarray) -> np.ndarray:
+    """Distributions ``(N, bins)`` of central windows, the mean over their eight orientations."""
+    views = turned(windows)
+    given = np.concatenate(views)
+    predict = tf.function(
+        lambda images: tf.nn.softmax(student(images, training=False)["logits"]), reduce_retracing=True
+    )
+    parts = [predict(given[at : at + PREDICTED]).numpy() for at in range(0, len(given), PREDICTED)]
+    return np.concatenate(parts).reshape(len(views), len(windows), -1).mean(axis=0)
