@@ -187,8 +187,8 @@ def train_cnn(
 
 
 @app.command(
-    epilog="Examples: `cli.py label stacks/ --output my_data` · `cli.py label z1.tif z2.tif --output my_data --reversed` · "
-    "`cli.py label my_data --check`"
+    epilog="Examples: `cli.py label stacks/ --output my_data` · "
+    "`cli.py label z1.tif z2.tif --output my_data --reversed` · `cli.py label my_data --check`"
 )
 def label(
     stacks: Annotated[
@@ -536,7 +536,7 @@ class Command(TyperCommand):
         outputs = [parameter for parameter in self.params if parameter.name in OUTPUTS and values[parameter.name]]
         read = [Path(path) for name, value in values.items() if name not in OUTPUTS for path in _paths(value)]
         for parameter in outputs:
-            check_output(values[parameter.name], read, folder=parameter.metavar in ("RUN", "FOLDER"))
+            check_output(values[parameter.name], read, folder=parameter.metavar in ("DATASET", "FOLDER", "RUN"))
             read.append(values[parameter.name])  # nor may one result replace another
 
 

@@ -80,7 +80,8 @@ def calibrate_left_out(examples: Examples, judgement: Judgement, side: StudentSi
             scores.append(score_stack(one.stack, model=model))
         except InputError:  # a slice without a label is judged by nobody
             continue
-        best.append(_zero(one.score))
+        z = scores[-1].z
+        best.append(float(np.interp(_zero(one.score), np.arange(len(z)), z)))
     try:
         return calibrate(scores, best)
     except InputError:

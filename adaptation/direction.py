@@ -8,8 +8,11 @@ from focus_picker.adaptation.examples import FEATURES, Examples, read_examples
 from focus_picker.adaptation.labelling import LabelledStack
 from focus_picker.features import CUES
 
-WITNESSES = ("nucleus_inner_rim", "nucleus_outer_edge", "half_detail_side", "half_laplacian_skewness", "half_transport")
-NEAR = 4.0  # slices about focus in which a witness is heard: farther out fringes reverse
+WITNESSES = ("blue_green_transfer_1", "blue_green_transfer_2", "blue_red_transfer_1", "blue_red_transfer_2")
+"""Phase against absorption. On fourteen simulated microscopes, with and without axial colour, each of these follows the
+score with a rank correlation of 0.86 to 1 in colour. A grey camera has no such witness: rims and grains reach 0
+to 0.7."""
+NEAR = 2.5  # slices about focus in which a witness is heard: farther out phase reverses detail again
 FEWEST_STACKS, MAJORITY = 6, 0.8
 
 
@@ -21,7 +24,7 @@ def direction_warning(examples: Examples) -> str:
         return ""
     return (
         f"the cells of {against:.0%} of the stacks say that scores run the other way: is slice 0 the far end "
-        "(--reversed)? On a microscope without phase contrast of its own this may be wrong"
+        "(--reversed)? An over-corrected objective may say so without cause"
     )
 
 
@@ -33,9 +36,9 @@ def warning_of(labelled: Sequence[LabelledStack], score_per_slice: float) -> str
 def direction_votes(examples: Examples) -> np.ndarray:
     """Vote of each stack: the mean agreement of its witnesses, -1 to 1, with the direction of its labels.
 
-    A witness is a cue of transport of intensity or of a rim: inside a refracting cell it is brighter when the lens is
-    too far (``features.asymmetry``). Its agreement is the rank correlation with the label near focus, times the sign
-    that physics gives it.
+    A witness compares a weakly with a strongly absorbed channel, in which phase shows its sign
+    (``features.asymmetry.transfer``). Its agreement is the rank correlation with the label near focus, times the sign
+    that physics gives it; 0 for a grey camera.
     """
     near = np.abs(examples.score) <= NEAR * examples.score_per_slice
     votes = []

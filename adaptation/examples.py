@@ -8,8 +8,7 @@ import numpy as np
 from focus_picker.adaptation.labelling import LabelledStack, Report, silent
 from focus_picker.dataset.labels import field_of
 from focus_picker.dataset.stacks import read_each
-from focus_picker.deep.pipeline import SHIFT_PX, centre
-from focus_picker.deep.window import WINDOW_PX, native_window
+from focus_picker.deep.window import SHIFT_PX, WINDOW_PX, centre, native_window
 from focus_picker.features import CUES, MEASURES, measure
 
 FEATURES = (*MEASURES, *CUES)

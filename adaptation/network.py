@@ -79,7 +79,7 @@ def fine_tune(
     losses: list[float] = []
     for number, rows in enumerate(_batches(len(windows), tuning.steps, seed)):
         losses.append(step(windows[rows], targets[rows], tf.constant([seed, 100 * number], tf.int32)))
-        if (number + 1) % EVERY == 0:
+        if (number + 1) % EVERY == 0 or number + 1 == tuning.steps:
             report(number + 1, float(np.mean([float(loss) for loss in losses[-EVERY:]])))
     return student
 
@@ -127,8 +127,10 @@ def distributions(student: keras.Model, windows: np.ndarray) -> np.ndarray:
     """Distributions ``(N, bins)`` of central windows, the mean over their eight orientations."""
     views = turned(windows)
     given = np.concatenate(views)
-    predict = tf.function(
-        lambda images: tf.nn.softmax(student(images, training=False)["logits"]), reduce_retracing=True
-    )
+
+    @tf.function(reduce_retracing=True)
+    def predict(images: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(student(images, training=False)["logits"])
+
     parts = [predict(given[at : at + PREDICTED]).numpy() for at in range(0, len(given), PREDICTED)]
     return np.concatenate(parts).reshape(len(views), len(windows), -1).mean(axis=0)

@@ -10,9 +10,7 @@ import tensorflow as tf
 from focus_picker.dataset.images import read_image
 from focus_picker.dataset.parallel import parallel_map
 from focus_picker.deep.augment import augment
-from focus_picker.deep.window import WINDOW_PX, native_window
-
-SHIFT_PX = 16  # margin around the window that shifts use up
+from focus_picker.deep.window import SHIFT_PX, WINDOW_PX, native_window
 
 Targets = dict[str, np.ndarray]
 
@@ -34,12 +32,6 @@ def load_windows(paths: Sequence[Path], size: int = WINDOW_PX + SHIFT_PX, jobs: 
 
 def _read_window(path: Path, size: int) -> np.ndarray:
     return native_window(read_image(path), size)
-
-
-def centre(windows: np.ndarray, size: int = WINDOW_PX) -> np.ndarray:
-    """Cut the margin off: what the network sees outside training."""
-    margin = (windows.shape[1] - size) // 2
-    return windows[:, margin : margin + size, margin : margin + size]
 
 
 class Batches:

@@ -10,6 +10,7 @@ import numpy as np
 from focus_picker.dataset.images import to_uint8
 
 WINDOW_PX = 128  # holds a white cell at 0.1 um a pixel
+SHIFT_PX = 16  # margin around the window that shifts use up in training
 
 
 def native_window(image: np.ndarray, size: int = WINDOW_PX) -> np.ndarray:
@@ -38,3 +39,9 @@ def native_window(image: np.ndarray, size: int = WINDOW_PX) -> np.ndarray:
             cut, above, missing_y - above, before, missing_x - before, borderType=cv2.BORDER_REFLECT
         )
     return np.ascontiguousarray(cut)
+
+
+def centre(windows: np.ndarray, size: int = WINDOW_PX) -> np.ndarray:
+    """Cut the margin off: what the network sees outside training."""
+    margin = (windows.shape[1] - size) // 2
+    return windows[:, margin : margin + size, margin : margin + size]

@@ -10,9 +10,10 @@ import pandas as pd
 import tensorflow as tf
 from scipy.special import softmax
 
-from focus_picker.deep.pipeline import Batches, centre
+from focus_picker.deep.pipeline import Batches
 from focus_picker.deep.student import build_student, copy_backbone, start_from
 from focus_picker.deep.training import Loss, Schedule, train
+from focus_picker.deep.window import centre
 from focus_picker.hybrid.losses import auxiliary_loss, distillation_loss, label_loss
 from focus_picker.hybrid.preset import Preset
 from focus_picker.hybrid.teacher import build_teacher

@@ -27,8 +27,8 @@ class ImageScore:
     focus_score, lower, upper
         Score and its 90 % interval; None for an unreadable file, and no interval where none was measured.
     status
-        ``in_focus``, ``pre_focal``, ``post_focal``, ``unsure`` or ``unreadable``; ``uncalibrated`` where the model would
-        name a focus but was not calibrated on this microscope.
+        ``in_focus``, ``pre_focal``, ``post_focal``, ``unsure``, ``unreadable``, or ``uncalibrated`` where the model
+        would name a focus but was not calibrated on this microscope.
     problem
         Why an unreadable file could not be used; empty otherwise.
     """

@@ -1,13 +1,11 @@
-"""Teacher, distillation, label refinement, blend and presets."""
+"""Teacher, distillation, blend and presets."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.hybrid.blend import learn_blend
 from focus_picker.hybrid.preset import Preset, known_presets, load_preset
-from focus_picker.hybrid.refine import refine_labels, stack_offsets
 from focus_picker.models.bins import ScoreBins
 
 keras = pytest.importorskip("keras", reason="training needs the extra train")
@@ -127,48 +125,6 @@ def test_a_standardiser_ignores_outliers_and_constant_features():
     assert np.abs(out[:99, 0]).max() < 2
     assert out[99, 0] == 5
     assert (out[:, 1] == 0).all()
-
-
-# Label refinement
-
-
-def labelled_stacks(n: int, rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
-    rows = []
-    for number in range(n):
-        best = rng.uniform(3, 7)
-        for index in range(11):
-            rows.append((f"stack_{number // 2}", f"{number}", 0.2 * (index - round(best)), 0.2 * (index - best)))
-    table = pd.DataFrame(rows, columns=["field", "stack", "focus_score", "truth"])
-    return table, table.truth.to_numpy()
-
-
-def test_refinement_brings_labels_closer_to_truth():
-    rng = np.random.default_rng(0)
-    labels, truth = labelled_stacks(60, rng)
-    noisy = np.column_stack([truth + 0.05 * rng.standard_normal(len(truth)) for _ in range(3)])
-    refined = refine_labels(noisy, labels, 0.2)
-    before, after = (np.abs(score - truth).mean() for score in (labels.focus_score, refined))
-    assert after < 0.6 * before
-    assert np.abs(refined - labels.focus_score).max() <= 0.1 + 1e-9
-
-
-def test_offsets_ignore_a_models_constant_bias_and_shrink_what_is_noise():
-    stack = np.repeat(np.arange(50), 11)
-    rng = np.random.default_rng(1)
-    offset = rng.uniform(-0.1, 0.1, 50)
-    predicted = offset[stack] + 0.3
-    estimate = stack_offsets(predicted, np.zeros(550), stack, 0.2)
-    np.testing.assert_allclose(estimate, offset - np.median(offset), atol=0.02)
-    noisy = stack_offsets(predicted + np.repeat(rng.standard_normal(50), 11), np.zeros(550), stack, 0.2)
-    assert np.abs(noisy).mean() < 0.05
-
-
-def test_unlabelled_stacks_stay_unlabelled():
-    rng = np.random.default_rng(0)
-    labels, truth = labelled_stacks(12, rng)
-    labels.loc[labels["stack"] == "3", "focus_score"] = np.nan
-    refined = refine_labels(truth[:, None], labels, 0.2)
-    assert np.isnan(refined).sum() == 11
 
 
 # Blend and presets

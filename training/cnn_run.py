@@ -13,11 +13,11 @@ import pandas as pd
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import atomic_path, sha256_of, write_text
+from focus_picker.dataset.stacks import find_stacks
 from focus_picker.deep.export import save_h5, to_onnx
-from focus_picker.deep.pipeline import SHIFT_PX
 from focus_picker.deep.student import load_trained, with_readout
 from focus_picker.deep.training import deterministic
-from focus_picker.deep.window import WINDOW_PX
+from focus_picker.deep.window import SHIFT_PX, WINDOW_PX
 from focus_picker.evaluation import plots
 from focus_picker.evaluation.runs import write_run
 from focus_picker.hybrid.distill import (
@@ -29,7 +29,6 @@ from focus_picker.hybrid.distill import (
     predict_distribution,
 )
 from focus_picker.hybrid.preset import Preset, load_preset
-from focus_picker.hybrid.refine import refine_labels
 from focus_picker.hybrid.teacher import Standardiser
 from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
 from focus_picker.models.side_file import StudentSide
@@ -44,6 +43,7 @@ from focus_picker.training.experiment import (
     predictions_of,
 )
 from focus_picker.training.parity import whole_path_parity
+from focus_picker.training.refine import refine_labels
 from focus_picker.training.ship import MODEL_FILE, calibrate, choose_variant, try_variants, write_models
 
 CHECKPOINTS = "checkpoints"  # inside the run folder, removed when the run is complete
@@ -115,7 +115,7 @@ def run_cnn(
     started = time.perf_counter()
     parts, bins = make_parts(data, windows), bins_for(data)
     del windows  # the parts hold copies
-    refined, refinement = refine(data, parts["train"], settings, given, seed)
+    refined, refinement = refine(data, dataset, parts["train"], settings, jobs)
     learning = {"train": refined, "validation": parts["choice"]}
     recipe = Recipe(bins, settings, given, seed, report)
     teacher, teacher_history = build_and_train_teacher(learning, recipe, checkpoints / "teacher")
@@ -194,7 +194,7 @@ def bins_for(data: Data) -> ScoreBins:
     return bins.widened(float(train.abs().max()) + data.score_per_slice)
 
 
-def refine(data: Data, part: Part, preset: Preset, given: keras.Model | None, seed: int) -> tuple[Part, dict[str, Any]]:
+def refine(data: Data, dataset: Path, part: Part, preset: Preset, jobs: int) -> tuple[Part, dict[str, Any]]:
     """Move the training labels to fractions of a slice, if the preset asks for it; say what that did.
 
     Where truth is known the mean error of the training labels before and after is reported; it is never used.
@@ -202,11 +202,7 @@ def refine(data: Data, part: Part, preset: Preset, given: keras.Model | None, se
     if not preset.refine:
         return part, {"used": False}
     labels = data.labels[data.labels["split"] == "train"]
-    features = part.features
-    if given is not None:
-        outputs = given.predict(part.inputs["image"], batch_size=128, verbose=0)
-        features = np.column_stack([features, outputs["score"], outputs["spread"]])
-    refined = refine_labels(features, labels, data.score_per_slice, seed)
+    refined = refine_labels(find_stacks(dataset), labels, jobs)
     truth = labels["true_score"].to_numpy(dtype=float)
     known = np.isfinite(truth) & np.isfinite(part.score)
     report: dict[str, Any] = {"used": True}

@@ -138,8 +138,8 @@ def ship(
 ) -> pd.DataFrame:
     """Calibrate on the validation fields, convert, test on unseen crops through each instrument, write ``models/``."""
     from focus_picker.deep.export import save_h5
-    from focus_picker.deep.pipeline import centre
     from focus_picker.deep.student import with_readout
+    from focus_picker.deep.window import centre
     from focus_picker.models.bins import DEFAULT_BINS
     from focus_picker.training.ship import calibrate, choose_variant, try_variants, write_models
 
@@ -159,7 +159,7 @@ def ship(
 
 def test(student: "Student", name: str, labels: pd.DataFrame, windows: np.ndarray) -> dict[str, Any]:
     """Metrics of the shipped file on one instrument, against truth."""
-    from focus_picker.deep.pipeline import centre
+    from focus_picker.deep.window import centre
 
     judged = student.judge_windows(np.ascontiguousarray(centre(windows)))
     return metrics_row("focus_model", name, labels["true_score"].to_numpy(), judged, student.side.score_per_slice)

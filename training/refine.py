@@ -13,7 +13,7 @@ from focus_picker.stack_inference.batch import pick_many
 from focus_picker.stack_inference.pick import Pick
 
 MOST_ERROR = 0.3
-"""Standard error of a sharpest plane, in slices: a nearest slice is 1 / sqrt(12) off, a worse plane cannot refine it."""
+"""Standard error of a sharpest plane, in slices, above which it is no better than a label to the nearest slice."""
 AGREEMENT = 0.5
 """Slices, and ``SURE`` standard errors beyond, within which labels' zero and sharpest plane mean the same; labels that
 differ by more may know what sharpness does not (which of two cells is meant), and stay as they are."""
