@@ -23,7 +23,7 @@ from focus_picker.stack_inference.loading import load_model
 from focus_picker.stack_inference.pick import Pick, pick_from_scores
 from focus_picker.stack_inference.scoring import score_stack
 from focus_picker.training.baseline_run import run_baseline
-from focus_picker.training.make_default import crop_is_for_training
+from focus_picker.training.default_data import crop_is_for_training
 
 SEEDS = {"test": 7, "train": 8}
 BY_SHARPNESS = [method for method in METHODS if method not in NEEDS_SCORES]

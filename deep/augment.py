@@ -56,7 +56,16 @@ def random_jpeg(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.map_fn(code, (images, chosen, quality), fn_output_signature=tf.uint8), images.shape)
 
 
-def augment(images: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
+def random_grey(images: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:
+    """Take the colour from a ``share`` of the images, with weights of any camera without one; float 0-255."""
+    n = tf.shape(images)[0]
+    chosen = tf.random.stateless_uniform([n, 1, 1, 1], seed) < share
+    weights = tf.random.stateless_uniform([n, 1, 1, 3], seed + 1)
+    grey = tf.reduce_sum(images * weights, axis=3, keepdims=True) / tf.reduce_sum(weights, axis=3, keepdims=True)
+    return tf.where(chosen, tf.broadcast_to(grey, tf.shape(images)), images)
+
+
+def augment(images: tf.Tensor, size: int, seed: tf.Tensor, *, grey_share: float = 0.0, jpeg: bool = True) -> tf.Tensor:
     """All of it: uint8 ``(N, S, S, 3)`` with a margin for shifts -> uint8 ``(N, size, size, 3)``.
 
     Parameters
@@ -67,7 +76,14 @@ def augment(images: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
         Side of the network's window.
     seed
         ``(2,)`` int32, different for every batch of a training.
+    grey_share
+        Share of images that lose their colour.
+    jpeg
+        Whether to code some as JPEG; not where the data have that already.
     """
     images = random_turn(random_shift(images, size, seed), seed + 10)
     light = random_noise(random_light(tf.cast(images, tf.float32), seed + 20), seed + 30)
-    return random_jpeg(tf.cast(tf.clip_by_value(tf.round(light), 0, 255), tf.uint8), seed + 40)
+    if grey_share:
+        light = random_grey(light, grey_share, seed + 50)
+    coded = tf.cast(tf.clip_by_value(tf.round(light), 0, 255), tf.uint8)
+    return random_jpeg(coded, seed + 40) if jpeg else coded

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from focus_picker.dataset.images import LUMA
+from focus_picker.models.bins import ScoreBins
 from focus_picker.models.side_file import Competence
 
 PROPERTIES = ("contrast", "brightness", "chroma", "saturated")
@@ -63,12 +64,25 @@ def _widened(values: np.ndarray) -> tuple[float, float]:
     return low / factor, high * factor
 
 
-def outside_competence(properties: dict[str, np.ndarray], spread: np.ndarray, competence: Competence) -> np.ndarray:
+def other_side(bins: ScoreBins, distribution: np.ndarray) -> np.ndarray:
+    """Probability ``(N,)`` that a distribution ``(N, bins)`` gives to the less likely side of focus.
+
+    The bin about zero is of both sides, half each.
+    """
+    above = np.clip(bins.centres / bins.width + 0.5, 0, 1)
+    far = distribution @ above / distribution.sum(axis=1)
+    return np.minimum(far, 1 - far)
+
+
+def outside_competence(
+    properties: dict[str, np.ndarray], spread: np.ndarray, doubt: np.ndarray, competence: Competence
+) -> np.ndarray:
     """Which images ``(N,)`` are unlike anything seen: too flat, dark, bright, grey, saturated, or too undecided.
 
-    ``properties`` are those of ``image_properties``, ``spread`` is what the student gives.
+    ``properties`` are those of ``image_properties``, ``spread`` is what the student gives, ``doubt`` is ``other_side``.
     """
     strange = (properties["saturated"] > competence.saturated) | (spread > competence.spread)
+    strange |= doubt > competence.other_side
     for name in ("contrast", "brightness", "chroma"):
         low, high = getattr(competence, name)
         strange |= (properties[name] < low) | (properties[name] > high)

@@ -51,6 +51,8 @@ class Batches:
         Names of targets that the network is given beside the image.
     size
         Side of the network's window.
+    grey_share, jpeg
+        Of the augmentation, see :func:`deep.augment.augment`.
     """
 
     def __init__(
@@ -61,10 +63,14 @@ class Batches:
         seed: int,
         inputs: Sequence[str] = (),
         size: int = WINDOW_PX,
+        *,
+        grey_share: float = 0.0,
+        jpeg: bool = True,
     ) -> None:
         # A data set smaller than a batch is one batch.
         self.batch = min(batch, len(windows))
         self.windows, self.targets, self.seed, self.inputs, self.size = windows, targets, seed, tuple(inputs), size
+        self.augment = partial(augment, size=size, grey_share=grey_share, jpeg=jpeg)
 
     @property
     def steps(self) -> int:
@@ -94,7 +100,7 @@ class Batches:
                 tf.ensure_shape(part, (self.batch, *value.shape[1:])) for part, value in zip(rest, values, strict=True)
             ]
             given = dict(zip(names, shaped, strict=True))
-            images = augment(images, self.size, seed)
+            images = self.augment(images, seed=seed)
             beside = {name: given[name] for name in self.inputs}
             return ({"image": images, **beside} if beside else images), given
 

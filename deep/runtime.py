@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from focus_picker.deep.competence import image_properties, outside_competence
+from focus_picker.deep.competence import image_properties, other_side, outside_competence
 from focus_picker.deep.quiet import quiet_stderr
 from focus_picker.deep.window import native_window
 from focus_picker.features import measure
@@ -80,7 +80,8 @@ class Student:
         side, distribution = self.side, np.asarray(outputs["distribution"], dtype=float)
         score = outputs["score"].astype(float)
         lower, upper = side.intervals.interval(side.bins, outputs["distribution"])
-        strange = outside_competence(properties, outputs["spread"], side.competence)
+        doubt = other_side(side.bins, distribution)
+        strange = outside_competence(properties, outputs["spread"], doubt, side.competence)
         state = np.where(strange, UNSURE, focus_state(score, lower, upper, side.score_per_slice))
         probability = distribution / distribution.sum(axis=1, keepdims=True)
         status = stated(state, side.calibrated)

@@ -74,6 +74,8 @@ class Competence(BaseModel):
         Greatest share of pixels at 0 or 255 in all channels.
     spread
         Greatest spread of the predicted distribution, score units.
+    other_side
+        Greatest probability of the side of focus opposite to the score; one half where nothing was learnt about it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -83,6 +85,7 @@ class Competence(BaseModel):
     chroma: Range
     saturated: FiniteFloat
     spread: FiniteFloat
+    other_side: FiniteFloat = 0.5
 
 
 class StudentSide(SideFile):

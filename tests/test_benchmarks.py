@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks.report import Report, markdown, run, seconds
@@ -16,7 +17,7 @@ from focus_picker.dataset.simulation.generate import simulate_dataset
 from focus_picker.dataset.simulation.instrument import load_instrument
 
 ROOT = Path(__file__).parents[1]
-BENCHMARKS = ("attribution", "features", "latency", "serve", "simulation", "stacks")
+BENCHMARKS = ("attribution", "default_model", "features", "latency", "realism", "serve", "simulation", "stacks")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,29 @@ def test_attribution(tmp_path, data):
     words = data / "simulated", "--images", 1, "--reference", "blurred by 5 px"
     (table,) = ran("attribution", tmp_path / "table.md", *words)
     assert [row[0] for row in table] == ["reference", "blurred by 5 px"]
+
+
+def test_default_model(tmp_path, data):
+    microscope = tmp_path / "other_optics" / "microscope_a"
+    shutil.copytree(data / "simulated", microscope)
+    figures, risk = ran("default_model", tmp_path / "table.md", "--data", tmp_path)
+    assert [row[0] for row in figures] == [row[0] for row in risk] == ["microscope", "microscope_a"]
+    by_name = dict(zip(figures[0], figures[1], strict=True))
+    assert by_name["images"] == "22"
+    assert float(by_name["spearman"]) > 0.3  # its own simulation
+
+
+def test_realism(tmp_path, data):
+    blood = tmp_path / "real_blood"
+    shutil.copytree(data / "simulated" / "cell_stacks", blood / "cell_stacks")
+    truth = pd.read_csv(data / "simulated" / "truth.csv")
+    truth = truth.rename(columns={"best_z_slice": "sharpest_z_slice"})[["image_path", "sharpest_z_slice"]]
+    truth.to_csv(blood / "sharpest.csv", index=False)
+    inside, features, change = ran("realism", tmp_path / "table.md", "--data", tmp_path, "--stacks", 1, "--jobs", 1)
+    assert inside[1][0] == "real_blood"
+    assert 0 <= float(inside[1][-1]) <= 1
+    assert len(features) > 1
+    assert all(float(row[3]) > 0 for row in change[1:])
 
 
 def test_stacks(tmp_path, data):

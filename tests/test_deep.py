@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from focus_picker.dataset.errors import InputError
-from focus_picker.deep.competence import image_properties, learn_competence, outside_competence
+from focus_picker.deep.competence import image_properties, learn_competence, other_side, outside_competence
 from focus_picker.deep.window import native_window
 from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
 
@@ -363,11 +363,20 @@ def test_blank_dark_saturated_and_grey_images_are_outside_of_what_was_seen():
     competence = learn_competence(seen, np.full(20, 0.1))
     grey = np.repeat(seen[0][..., :1], 3, axis=-1)
     blank, black, white = (np.full_like(grey, level) for level in (128, 0, 255))
-    flagged = outside_competence(
-        image_properties(np.stack([blank, black, white, grey, seen[0]])), np.full(5, 0.1), competence
-    )
+    shown = image_properties(np.stack([blank, black, white, grey, seen[0]]))
+    flagged = outside_competence(shown, np.full(5, 0.1), np.full(5, 0.4), competence)
     assert flagged.tolist() == [True, True, True, True, False]
-    assert outside_competence(image_properties(seen), np.full(20, 0.5), competence).all()
+    properties, doubt = image_properties(seen), np.full(20, 0.4)
+    assert outside_competence(properties, np.full(20, 0.5), doubt, competence).all()
+    careful = competence.model_copy(update={"other_side": 0.1})
+    assert outside_competence(properties, np.full(20, 0.1), doubt, careful).all()
+
+
+def test_the_other_side_is_what_the_score_leaves_open():
+    sure = DEFAULT_BINS.soft_labels([0.8], 0.05)
+    either = 0.7 * sure + 0.3 * DEFAULT_BINS.soft_labels([-0.8], 0.05)
+    np.testing.assert_allclose(other_side(DEFAULT_BINS, np.concatenate([sure, either])), [0, 0.3], atol=1e-4)
+    assert other_side(DEFAULT_BINS, DEFAULT_BINS.soft_labels([0.0], 0.05))[0] == pytest.approx(0.5)
 
 
 def test_the_range_is_widened_and_not_the_value():

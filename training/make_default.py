@@ -1,12 +1,14 @@
 """Make the shipped default model again: `python -m training.make_default --crops ../shared/data/wbc_crops`.
 
-About 40 minutes on two cores. Simulates stacks of varied instruments from drawn cells and from real in-focus crops,
-trains a student on their true scores, calibrates and converts it, tests it on crops it has not seen, and writes model
-and weights into ``models/``. An interrupted training goes on where it stopped.
+Draws microscopes of every kind in ``dataset.simulation.kinds``, makes training windows (half a second a stack), and
+trains the student in stages (5 to 8 ms an image). What is there is kept: shards, and each stage's checkpoint of a
+megabyte. A stage takes the shards that are there when it starts. The first stage leaves some kinds out, and what it
+gets wrong on them sets how much the shipped model says: a laboratory's microscope is of no kind that it has met.
 """
 
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,151 +20,226 @@ from focus_picker.dataset.files import write_text
 from focus_picker.dataset.labels import read_labels, read_truth, true_scores
 from focus_picker.dataset.simulation.generate import simulate_dataset
 from focus_picker.dataset.simulation.instrument import known_instruments, load_instrument
+from focus_picker.dataset.simulation.kinds import KINDS
 from focus_picker.dataset.splits import place_of
-from focus_picker.models import DEFAULT_MODEL
+from focus_picker.deep.window import SHIFT_PX
+from focus_picker.models import DEFAULT_MODEL, DEFAULT_WEIGHTS
+from focus_picker.models.bins import DEFAULT_BINS
+from focus_picker.models.focus_state import UNSURE
+from focus_picker.training.default_data import (
+    SCORE_PER_SLICE,
+    Windows,
+    crop_is_for_training,
+    load_shards,
+    make_shards,
+)
+from focus_picker.training.default_limits import Limits, kinds_table, learn_limits
 
 if TYPE_CHECKING:
     import keras
 
     from focus_picker.deep.runtime import Student
     from focus_picker.models.contract import Judgement
+    from focus_picker.models.side_file import StudentSide
 
-SEED = 100
-TRAIN_SHARE = 0.6  # of the crops; the rest is for tests, here and elsewhere
-VARY = 0.2  # spread of the optics from field to field about each shipped instrument
-REAL_STACKS, DRAWN_STACKS, TEST_STACKS = 1200, 300, 60
-VALIDATION_SHARE = 0.1  # of the fields
-EPOCHS, BATCH, LEARNING_RATE = 36, 64, 3e-3
-LABEL_SIGMA = 0.05  # the truth is exact; this is what neighbouring bins have in common
+HELD_KINDS = ("scanner", "grey", "lens-cells")  # not in the first stage: what is said about strangers is set by them
+VALIDATION_SHARE = 0.1  # of the stacks
+BATCH, SEED = 64, 100
+LABEL_SIGMA = 0.06  # the truth is exact; this is what neighbouring bins have in common
+TEST_STACKS = 15  # of each shipped instrument
+GREY_SHARE = 0.15  # of the images lose their colour
 MODELS = DEFAULT_MODEL.parent
 METRICS = MODELS / "metrics.csv"
 
 
+@dataclass(frozen=True)
+class Stage:
+    """One run of the training loop, its rate rising once and falling to zero.
+
+    Attributes
+    ----------
+    name
+        Of its folder.
+    images
+        Images that it looks at, in whole passes.
+    learning_rate
+        Peak.
+    window_px
+        Side of its window; a small one costs less and shows the same blur.
+    strangers
+        Whether it leaves ``HELD_KINDS`` out.
+    """
+
+    name: str
+    images: int
+    learning_rate: float
+    window_px: int
+    strangers: bool = False
+
+
+STAGES = (
+    Stage("without_some_kinds", 600_000, 3e-3, 80, strangers=True),
+    Stage("all_kinds", 600_000, 2e-3, 80),
+    Stage("whole_window", 100_000, 1e-3, 128),
+)
+
+
 def main(
     crops: Annotated[Path, typer.Option(help="Folder of in-focus crops, 0.1 um a pixel.")],
-    work: Annotated[Path, typer.Option(help="Folder for data and checkpoints.")] = Path("data/default"),
+    work: Annotated[Path, typer.Option(help="Folder for shards and checkpoints.")] = Path("data/default"),
+    stacks: Annotated[int, typer.Option(help="Stacks to simulate.")] = 10_000,
+    effort: Annotated[float, typer.Option(help="Share of each stage's images to look at.")] = 1.0,
+    start: Annotated[Path | None, typer.Option(help="Trained weights to start from; none for random ones.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
     """Simulate, train, export, test, and write models/."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    simulate(crops, work, jobs)
-    student, windows, score, validation = train(work, jobs)
-    results = ship(student, windows, score, validation, work, jobs)
+    make_shards(crops, work / "windows", stacks, jobs)
+    windows = load_shards(work / "windows")
+    student = None
+    for stage in STAGES:
+        student = train_stage(stage, windows, work, effort, start if student is None else None, student)
+        if stage.strangers:
+            limits = ask_strangers(student, windows, stage.window_px, work)
+    results = ship(student, windows, limits, crops, work, jobs)
     print(results.to_string(index=False))
 
 
-def crop_is_for_training(path: Path) -> bool:
-    """Decide by the file's name alone, so that a crop keeps its side wherever it lies."""
-    return place_of(path.name) < TRAIN_SHARE
+def held_kinds() -> list[int]:
+    """Indices of ``HELD_KINDS``."""
+    return [list(KINDS).index(name) for name in HELD_KINDS]
 
 
-def simulate(crops: Path, work: Path, jobs: int) -> None:
-    """Make the data sets that are not there yet: two to train on, one a shipped instrument to test on."""
-    sides = {side: work / f"crops_{side}" for side in ("train", "test")}
-    for side, folder in sides.items():
-        if not folder.is_dir():
-            folder.mkdir(parents=True)
-            for path in sorted(crops.rglob("*.jpg")):
-                if crop_is_for_training(path) == (side == "train"):
-                    shutil.copy(path, folder)
-    instruments = [load_instrument(name) for name in ("dry50", "dry40", "oil100")]
-    sets: dict[str, dict[str, Any]] = {
-        "real": {"stacks": REAL_STACKS, "seed": SEED + 1, "vary_by": VARY, "from_images": sides["train"]},
-        "drawn": {"stacks": DRAWN_STACKS, "seed": SEED + 2, "vary_by": VARY},
-    }
-    for name, settings in sets.items():
-        if not (work / name).is_dir():
-            simulate_dataset(work / name, instruments, jobs=jobs, **settings)
-    for name in known_instruments():
-        if not (work / name).is_dir():
-            simulate_dataset(
-                work / name, [load_instrument(name)], stacks=TEST_STACKS, seed=SEED + 3, from_images=sides["test"],
-                jobs=jobs,
-            )  # fmt: skip
+def is_validation(stack: int) -> bool:
+    """Decide by the stack's number, so that every model sees the same stacks held back."""
+    return place_of(f"default {stack}") > 1 - VALIDATION_SHARE
 
 
-def load(dataset: Path, jobs: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Labels with ``true_score``, and windows with a margin for shifts."""
-    from focus_picker.deep.pipeline import load_windows
-
-    labels = read_labels(dataset)
-    labels["true_score"] = true_scores(labels, read_truth(dataset))
-    labels["field"] = dataset.name + labels["field"]  # fields of two sets are different fields
-    return labels, load_windows([dataset / path for path in labels["image_path"]], jobs=jobs)
-
-
-def train(work: Path, jobs: int) -> tuple:
-    """Train on the true scores of both sets; return student, windows, scores and which of them are validation."""
-    import tensorflow as tf
+def train_stage(
+    stage: Stage, windows: Windows, work: Path, effort: float, start: Path | None, before: "keras.Model | None"
+) -> "keras.Model":
+    """Train one stage from the one before, from given weights or from random ones."""
+    import keras
 
     from focus_picker.deep.pipeline import Batches
-    from focus_picker.deep.student import build_student
-    from focus_picker.deep.training import Schedule, deterministic
+    from focus_picker.deep.student import build_student, load_trained, start_from
+    from focus_picker.deep.training import Schedule
     from focus_picker.deep.training import train as train_network
     from focus_picker.evaluation.summary import summarise_epoch
-    from focus_picker.hybrid.distill import Part, validation_error
     from focus_picker.hybrid.losses import label_loss
-    from focus_picker.models.bins import DEFAULT_BINS
 
-    parts = [load(work / name, jobs) for name in ("real", "drawn")]
-    labels, windows = pd.concat([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-    score = labels["true_score"].to_numpy()
-    validation = labels["field"].map(is_validation).to_numpy()
-    deterministic(SEED)
-    student = build_student(DEFAULT_BINS)
-    targets = {"soft": DEFAULT_BINS.soft_labels(score[~validation], LABEL_SIGMA)}
-
-    def loss(outputs: dict, given: dict) -> tf.Tensor:
-        return label_loss(outputs["logits"], given["soft"])
-
-    held = Part(windows[validation], np.empty((validation.sum(), 0)), score[validation])
+    keras.utils.set_random_seed(SEED)
+    student = build_student(DEFAULT_BINS, size=stage.window_px)
+    given = load_trained(start) if start else before
+    if given is not None:
+        start_from(student, given)
+    if stage.strangers:
+        windows = windows.select(~np.isin(windows.kind, held_kinds()))
+    validation = np.array([is_validation(int(stack)) for stack in windows.stack])
+    learnt, held = windows.select(~validation), windows.select(validation)
+    soft = DEFAULT_BINS.soft_labels(learnt.score, LABEL_SIGMA)
+    margin = (learnt.image.shape[1] - stage.window_px - SHIFT_PX) // 2  # shifts stay small whatever the window
+    images = learnt.image[:, margin : -margin or None, margin : -margin or None]
+    batches = Batches(images, {"soft": soft}, BATCH, SEED, size=stage.window_px, grey_share=GREY_SHARE, jpeg=False)
     train_network(
         student,
-        Batches(windows[~validation], targets, BATCH, SEED),
-        loss,
-        validation_error(held, DEFAULT_BINS),
-        Schedule(EPOCHS, LEARNING_RATE),
-        work / "checkpoint",
-        report=lambda row: print(summarise_epoch("default", row), flush=True),
+        batches,
+        lambda outputs, given: label_loss(outputs["logits"], given["soft"]),
+        lambda model: validation_error(model, held, stage.window_px),
+        Schedule(max(1, round(effort * stage.images / len(learnt.score))), stage.learning_rate),
+        work / stage.name,
+        report=lambda row: print(summarise_epoch(stage.name, row), flush=True),
     )
-    return student, windows, score, validation
+    return student
 
 
-def is_validation(field: str) -> bool:
-    """Decide by the field's name, the data set's before it, so that every model sees the same fields held back."""
-    return place_of(f"0:{field}") > 1 - VALIDATION_SHARE
+def validation_error(model: "keras.Model", held: Windows, size: int) -> float:
+    """Mean absolute error of the median on the stacks held back."""
+    score = DEFAULT_BINS.quantile(distributions(model, held.image, size), 0.5)
+    return float(np.abs(score - held.score).mean())
 
 
-def ship(
-    student: "keras.Model", windows: np.ndarray, score: np.ndarray, validation: np.ndarray, work: Path, jobs: int
-) -> pd.DataFrame:
-    """Calibrate on the validation fields, convert, test on unseen crops through each instrument, write ``models/``."""
+def distributions(model: "keras.Model", images: np.ndarray, size: int) -> np.ndarray:
+    """Predicted distributions ``(N, bins)`` of windows with a margin."""
+    from scipy.special import softmax
+
+    from focus_picker.deep.window import centre
+
+    logits = model.predict(np.ascontiguousarray(centre(images, size)), batch_size=128, verbose=0)["logits"]
+    return softmax(logits, axis=-1)
+
+
+def ask_strangers(student: "keras.Model", windows: Windows, size: int, work: Path) -> Limits:
+    """Learn the limits from the kinds left out, and keep the table of what they cost in ``held_kinds.csv``."""
+    strangers = windows.select(np.isin(windows.kind, held_kinds()))
+    predicted = distributions(student, strangers.image, size)
+    kind = np.array(list(KINDS))[strangers.kind]
+    limits = learn_limits(predicted, strangers.score, kind, SCORE_PER_SLICE)
+    table = kinds_table(predicted, strangers.score, kind, limits, SCORE_PER_SLICE)
+    write_text(work / "held_kinds.csv", table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    print(table.to_string(index=False), limits, sep="\n", flush=True)
+    return limits
+
+
+def ship(student: "keras.Model", windows: Windows, limits: Limits, crops: Path, work: Path, jobs: int) -> pd.DataFrame:
+    """Convert, state what is known, test on unseen crops through the shipped instruments, write ``models/``."""
     from focus_picker.deep.export import save_h5
     from focus_picker.deep.student import with_readout
     from focus_picker.deep.window import centre
-    from focus_picker.models.bins import DEFAULT_BINS
     from focus_picker.training.ship import calibrate, choose_variant, try_variants, write_models
 
+    validation = np.array([is_validation(int(stack)) for stack in windows.stack])
     model = with_readout(student, DEFAULT_BINS)
-    seen = np.ascontiguousarray(centre(windows[~validation][::4]))
-    held = np.ascontiguousarray(centre(windows[validation]))
-    # Measured in simulation, which is no user's microscope.
-    side = calibrate(model, DEFAULT_BINS, seen, held, score[validation], 0.2).model_copy(update={"calibrated": False})
-    trials = try_variants(model, side, seen, held, score[validation])
+    seen = np.ascontiguousarray(centre(windows.image[~validation][::4]))
+    held = np.ascontiguousarray(centre(windows.image[validation]))
+    side = limited(calibrate(model, DEFAULT_BINS, seen, held, windows.score[validation], SCORE_PER_SLICE), limits)
+    trials = try_variants(model, side, seen, held, windows.score[validation])
     shipped = choose_variant(trials, ("fp16",))
     write_models(MODELS, model, trials, shipped, None, seen)
-    save_h5(model, MODELS / "best_model.h5")
-    results = pd.DataFrame([test(shipped.student, name, *load(work / name, jobs)) for name in known_instruments()])
+    save_h5(model, DEFAULT_WEIGHTS)
+    results = pd.DataFrame(
+        [test(shipped.student, name, *load(simulated(name, crops, work, jobs), jobs)) for name in known_instruments()]
+    )
     write_metrics(results)
     return results
 
 
-def test(student: "Student", name: str, labels: pd.DataFrame, windows: np.ndarray) -> dict[str, Any]:
+def limited(side: "StudentSide", limits: Limits) -> "StudentSide":
+    """Put what strangers taught in place of what the known kinds say, which is too little doubt."""
+    competence = side.competence.model_copy(update={"other_side": limits.other_side})
+    return side.model_copy(update={"calibrated": False, "intervals": limits.intervals, "competence": competence})
+
+
+def simulated(name: str, crops: Path, work: Path, jobs: int) -> Path:
+    """Stacks of a shipped instrument from crops that no model was trained on; made where they are not there yet."""
+    folder = work / name
+    if not folder.is_dir():
+        unseen = work / "crops_test"
+        unseen.mkdir(parents=True, exist_ok=True)
+        for path in sorted(crops.rglob("*.jpg")):
+            if not crop_is_for_training(path):
+                shutil.copy(path, unseen)
+        simulate_dataset(
+            folder, [load_instrument(name)], stacks=TEST_STACKS, seed=SEED + 3, from_images=unseen, jobs=jobs
+        )
+    return folder
+
+
+def load(dataset: Path, jobs: int) -> tuple[np.ndarray, np.ndarray]:
+    """True scores and windows of a simulated data set."""
+    from focus_picker.deep.pipeline import load_windows
+
+    labels = read_labels(dataset)
+    windows = load_windows([dataset / path for path in labels["image_path"]], jobs=jobs)
+    return true_scores(labels, read_truth(dataset)).to_numpy(), windows
+
+
+def test(student: "Student", name: str, truth: np.ndarray, windows: np.ndarray) -> dict[str, Any]:
     """Metrics of the shipped file on one instrument, against truth."""
     from focus_picker.deep.window import centre
 
     judged = student.judge_windows(np.ascontiguousarray(centre(windows)))
-    return metrics_row("focus_model", name, labels["true_score"].to_numpy(), judged, student.side.score_per_slice)
+    return metrics_row("focus_model", name, truth, judged, student.side.score_per_slice)
 
 
 def metrics_row(
@@ -170,6 +247,7 @@ def metrics_row(
 ) -> dict[str, Any]:
     """Row of ``metrics.csv``: what a model's scores and intervals are worth against the true focus ``(n,)``."""
     score, beyond = judged.score, np.abs(truth) > score_per_slice
+    sure = judged.status != UNSURE
     return {
         "model": model,
         "instrument": instrument,
@@ -178,6 +256,8 @@ def metrics_row(
         "mae_truth": np.abs(score - truth).mean(),
         "bias": (score - truth).mean(),
         "sign_beyond_one_slice": (np.sign(score) == np.sign(truth))[beyond].mean(),
+        "sign_where_sure": (np.sign(score) == np.sign(truth))[beyond & sure].mean(),
+        "unsure": 1 - sure.mean(),
         "coverage": ((judged.lower <= truth) & (truth <= judged.upper)).mean(),
     }
 

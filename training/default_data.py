@@ -1,0 +1,128 @@
+"""Training windows of the default model, seen through drawn microscopes: shards of plain arrays, made in any order.
+
+A shard depends on its number and the seed alone, so that an interrupted or a later run adds to what is there.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from focus_picker.dataset.files import atomic_path
+from focus_picker.dataset.parallel import parallel_map
+from focus_picker.dataset.simulation.camera import draw_exposure, photograph, vignette
+from focus_picker.dataset.simulation.instrument import Instrument
+from focus_picker.dataset.simulation.kinds import KINDS, draw_instrument
+from focus_picker.dataset.simulation.processing import motion_blur
+from focus_picker.dataset.simulation.scene import lay_scene
+from focus_picker.dataset.splits import place_of
+from focus_picker.deep.window import SHIFT_PX, WINDOW_PX, native_window
+
+SEED = 200
+STACKS_PER_SHARD, STACKS_PER_MICROSCOPE, PLANES = 36, 2, 8
+TRAIN_SHARE = 0.6  # of the crops; the rest is for tests, here and elsewhere
+PICTURE_SHARE = 0.75  # of the stacks start from a picture, the others are drawn
+SOURCE_PIXEL_UM = 0.1
+SCORE_PER_SLICE = 0.2
+SLICE_DEPTHS = 0.6  # a slice of the shipped instruments, in depths of field: the unit of the default model's score
+WIDEST_PX = 112  # of a picture: time goes with its area, and blur shows in any part of it
+REACH = 1.7  # largest score; the bins end at 2.05
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Images of some stacks.
+
+    Attributes
+    ----------
+    image
+        ``(N, S, S, 3)`` uint8 with a margin for shifts.
+    score
+        ``(N,)`` true scores.
+    kind
+        ``(N,)`` index into ``KINDS``.
+    stack
+        ``(N,)`` number of the stack.
+    """
+
+    image: np.ndarray
+    score: np.ndarray
+    kind: np.ndarray
+    stack: np.ndarray
+
+    def select(self, chosen: np.ndarray) -> "Windows":
+        """Those rows."""
+        return Windows(self.image[chosen], self.score[chosen], self.kind[chosen], self.stack[chosen])
+
+
+def crop_is_for_training(path: Path) -> bool:
+    """Decide by the file's name alone, so that a crop keeps its side wherever it lies."""
+    return place_of(path.name) < TRAIN_SHARE
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """File of a shard."""
+    return folder / f"shard_{number:04d}.npz"
+
+
+def make_shards(crops: Path, folder: Path, stacks: int, jobs: int) -> None:
+    """Make the shards that are not there yet, until there are ``stacks`` stacks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = [path for path in sorted(crops.rglob("*.jpg")) if crop_is_for_training(path)]
+    count = -(-stacks // STACKS_PER_SHARD)
+    missing = [number for number in range(count) if not shard_path(folder, number).is_file()]
+    for _ in parallel_map(partial(make_shard, folder, pictures), missing, "simulating shards", jobs=jobs):
+        pass
+
+
+def make_shard(folder: Path, pictures: list[Path], number: int) -> None:
+    """Simulate one shard; kinds of microscope take turns."""
+    parts = []
+    for place in range(0, STACKS_PER_SHARD, STACKS_PER_MICROSCOPE):
+        kind = (place // STACKS_PER_MICROSCOPE + number) % len(KINDS)
+        rng = np.random.default_rng((SEED, number, place))
+        instrument = draw_instrument(list(KINDS)[kind], rng)
+        for stack in range(place, place + STACKS_PER_MICROSCOPE):
+            picture = pictures[int(rng.integers(len(pictures)))] if rng.random() < PICTURE_SHARE else None
+            image, score = simulate_windows(picture, instrument, rng)
+            same = np.full(len(score), number * STACKS_PER_SHARD + stack)
+            parts.append((image, score, np.full(len(score), kind), same))
+    image, score, kinds, stacks = (np.concatenate(column) for column in zip(*parts, strict=True))
+    with atomic_path(shard_path(folder, number)) as temporary:
+        np.savez(temporary, image=image, score=score.astype(np.float32), kind=kinds, stack=stacks)
+
+
+def simulate_windows(
+    picture: Path | None, instrument: Instrument, rng: np.random.Generator, score: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Windows ``(N, S, S, 3)`` of one cell at the given scores, or at ``PLANES`` random ones, and the scores."""
+    widest_px = min(WIDEST_PX, instrument.crop_um[1] / instrument.pixel_um)
+    shape = np.rint(widest_px * rng.uniform(0.75, 1.0, 2)).astype(int).tolist()
+    scene = lay_scene(picture, (shape[0], shape[1]), instrument, SOURCE_PIXEL_UM, rng)
+    if score is None:
+        score = REACH * (2 * (np.arange(PLANES) + rng.random(PLANES)) / PLANES - 1)
+    defocus_um = score / SCORE_PER_SLICE * SLICE_DEPTHS * instrument.depth_of_field_um
+    intensity = scene.images(scene.sharpest_um() + defocus_um)
+    camera = instrument.camera
+    if camera.processing:
+        y_um, x_um = camera.processing.motion_um
+        intensity = motion_blur(intensity, (y_um / instrument.pixel_um, x_um / instrument.pixel_um))
+    exposure = draw_exposure(camera, rng)
+    light = vignette((shape[0], shape[1]), tuple(rng.uniform(-0.7, 0.6, 2)), 0.1 / max(shape), exposure.vignetting)
+    images = photograph(intensity, light, exposure, camera, rng)
+    size = WINDOW_PX + SHIFT_PX
+    return np.stack([native_window(as_jpeg(image, camera.jpeg_quality), size) for image in images]), score
+
+
+def as_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """What a JPEG file of an RGB image gives back."""
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def load_shards(folder: Path) -> Windows:
+    """All shards there are, in order."""
+    shards = [np.load(path) for path in sorted(folder.glob("shard_*.npz"))]
+    return Windows(*(np.concatenate([shard[name] for shard in shards]) for name in ("image", "score", "kind", "stack")))

@@ -1,0 +1,90 @@
+"""How much the default model may say: set by kinds of microscope that it had not met when it was asked.
+
+A laboratory's microscope is a stranger. What a model gets confidently wrong on strangers is therefore measured with
+whole kinds left out of training, and the limit on doubt is the loosest at which no such kind has more than
+``WRONG_ALLOWED`` of its images called on the wrong side.
+"""
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from focus_picker.deep.competence import other_side
+from focus_picker.models.bins import DEFAULT_BINS
+from focus_picker.models.focus_state import UNSURE, focus_state
+from focus_picker.models.intervals import Widening, learn_widening
+
+WRONG_ALLOWED = 0.01  # of the images of any kind: not unsure, wrong side, beyond two slices
+FAR_SLICES = 2
+LIMITS = np.round(np.arange(0.5, 0, -0.005), 4)  # tried for the probability of the other side, loosest first
+
+
+class Limits(BaseModel):
+    """What strangers taught.
+
+    Attributes
+    ----------
+    intervals
+        Widening with which the intervals hold 90 % of the strangers' images.
+    other_side
+        Greatest probability of the side opposite to the score.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    intervals: Widening
+    other_side: float
+
+
+def learn_limits(distribution: np.ndarray, score: np.ndarray, kind: np.ndarray, score_per_slice: float) -> Limits:
+    """Learn from distributions ``(N, bins)`` of images whose ``kind`` ``(N,)`` the network has not met."""
+    intervals = learn_widening(DEFAULT_BINS, distribution, score)
+    for limit in LIMITS:
+        limits = Limits(intervals=intervals, other_side=limit)
+        sure = is_sure(distribution, limits, score_per_slice)
+        wrong = confidently_wrong(distribution, score, sure, score_per_slice)
+        if pd.Series(wrong).groupby(kind).mean().max() <= WRONG_ALLOWED:
+            break
+    return limits
+
+
+def is_sure(distribution: np.ndarray, limits: Limits, score_per_slice: float) -> np.ndarray:
+    """Which images ``(N,)`` get a side."""
+    lower, upper = limits.intervals.interval(DEFAULT_BINS, distribution)
+    median = DEFAULT_BINS.quantile(distribution, 0.5)
+    decided = focus_state(median, lower, upper, score_per_slice) != UNSURE
+    return decided & (other_side(DEFAULT_BINS, distribution) <= limits.other_side)
+
+
+def confidently_wrong(
+    distribution: np.ndarray, score: np.ndarray, sure: np.ndarray, score_per_slice: float
+) -> np.ndarray:
+    """Which images ``(N,)`` are called on the wrong side though they lie beyond ``FAR_SLICES``."""
+    median = DEFAULT_BINS.quantile(distribution, 0.5)
+    return sure & (np.sign(median) != np.sign(score)) & (np.abs(score) > FAR_SLICES * score_per_slice)
+
+
+def kinds_table(
+    distribution: np.ndarray, score: np.ndarray, kind: np.ndarray, limits: Limits, score_per_slice: float
+) -> pd.DataFrame:
+    """Figures of each kind: Spearman, error, sign beyond one slice where sure, share unsure, confidently wrong."""
+    median = DEFAULT_BINS.quantile(distribution, 0.5)
+    sure = is_sure(distribution, limits, score_per_slice)
+    wrong = confidently_wrong(distribution, score, sure, score_per_slice)
+    beyond = np.abs(score) > score_per_slice
+    rows = []
+    for name in pd.unique(kind):
+        own = kind == name
+        told = own & sure & beyond
+        rows.append(
+            {
+                "kind": name,
+                "images": int(own.sum()),
+                "spearman": pd.Series(median[own]).corr(pd.Series(score[own]), method="spearman"),
+                "mae": float(np.abs(median - score)[own].mean()),
+                "sign_where_sure": float((np.sign(median) == np.sign(score))[told].mean()) if told.any() else np.nan,
+                "unsure": float(1 - sure[own].mean()),
+                "confidently_wrong": float(wrong[own].mean()),
+            }
+        )
+    return pd.DataFrame(rows)
