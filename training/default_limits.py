@@ -16,7 +16,7 @@ from focus_picker.models.intervals import Widening, learn_widening
 
 WRONG_ALLOWED = 0.01  # of the images of any kind: not unsure, wrong side, beyond two slices
 FAR_SLICES = 2
-LIMITS = np.round(np.arange(0.5, 0, -0.005), 4)  # tried for the probability of the other side, loosest first
+LIMITS = np.round(np.geomspace(0.5, 0.001, 80), 4)  # tried for the probability of the other side, loosest first
 
 
 class Limits(BaseModel):

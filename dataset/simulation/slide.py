@@ -127,7 +127,9 @@ def path_of_cells(density: np.ndarray, grid_um: float, preparation: Preparation)
 
 
 def _depth_inside_um(mask: np.ndarray, grid_um: float) -> np.ndarray:
-    return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5) * np.float32(grid_um)
+    """Distance ``(H, W)`` to the nearest point outside, at most that of the grid's far corner: there may be none."""
+    depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
+    return np.minimum(depth, sum(mask.shape)) * np.float32(grid_um)
 
 
 def dome(depth: np.ndarray) -> np.ndarray:

@@ -1,0 +1,78 @@
+"""How the default model comes about: shards that come again, and limits that kinds left out set."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from focus_picker.deep.window import SHIFT_PX, WINDOW_PX
+from focus_picker.models.bins import DEFAULT_BINS
+from focus_picker.training import default_data
+from focus_picker.training.default_data import REACH, crop_is_for_training, load_shards, make_shards
+from focus_picker.training.default_limits import confidently_wrong, is_sure, kinds_table, learn_limits
+
+STEP = 0.2
+
+
+@pytest.fixture
+def crops(tmp_path) -> Path:
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        noise = cv2.GaussianBlur(rng.standard_normal((200, 200, 3)), (0, 0), 3)
+        image = 220 - 120 * (np.hypot(*(np.mgrid[:200, :200] - 100)) < 60)[..., None] + 200 * noise
+        cv2.imwrite(str(tmp_path / f"{number}.jpg"), np.clip(image, 0, 255).astype(np.uint8))
+    assert any(crop_is_for_training(path) for path in tmp_path.glob("*.jpg"))
+    return tmp_path
+
+
+def test_shards_come_again_and_are_added_to(crops, monkeypatch):
+    monkeypatch.setattr(default_data, "STACKS_PER_SHARD", 2)
+    monkeypatch.setattr(default_data, "WIDEST_PX", 40)
+    for name, steps in (("once", (4,)), ("bit_by_bit", (2, 4))):
+        for stacks in steps:
+            make_shards(crops, crops / name, stacks, jobs=1)
+    once, again = (load_shards(crops / name) for name in ("once", "bit_by_bit"))
+    np.testing.assert_array_equal(once.image, again.image)
+    np.testing.assert_array_equal(once.score, again.score)
+    assert once.image.shape[1:] == (WINDOW_PX + SHIFT_PX, WINDOW_PX + SHIFT_PX, 3)
+    assert np.abs(once.score).max() <= REACH
+    assert len(np.unique(once.stack)) == 4
+    assert len(np.unique(once.kind)) == 2
+    assert (once.select(once.stack == 1).stack == 1).all()
+
+
+def strangers() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distributions, true scores and kinds: the second kind is often taken for the other side, with some doubt."""
+    rng = np.random.default_rng(1)
+    score = rng.uniform(-1.6, 1.6, 2000)
+    kind = np.repeat(["good", "mirrored"], 1000)
+    fooled = (kind == "mirrored") & (rng.random(2000) < 0.3)
+    said = np.where(fooled, -score, score) + 0.05 * rng.standard_normal(2000)
+    doubt = np.where(fooled, rng.uniform(0.01, 0.04, 2000), rng.uniform(0.0, 0.02, 2000))[:, None]  # within 90 %
+    return (
+        (1 - doubt) * DEFAULT_BINS.soft_labels(said, 0.06) + doubt * DEFAULT_BINS.soft_labels(-said, 0.06),
+        score,
+        kind,
+    )
+
+
+def test_limits_leave_at_most_one_image_in_a_hundred_of_any_kind_confidently_wrong():
+    distribution, score, kind = strangers()
+    limits = learn_limits(distribution, score, kind, STEP)
+    assert 0 < limits.other_side < 0.04
+    table = kinds_table(distribution, score, kind, limits, STEP).set_index("kind")
+    assert table["confidently_wrong"].max() <= 0.01
+    assert table.loc["good", "sign_where_sure"] == 1
+    assert table.loc["mirrored", "unsure"] > table.loc["good", "unsure"]
+    lower, upper = limits.intervals.interval(DEFAULT_BINS, distribution)
+    assert ((lower <= score) & (score <= upper)).mean() == pytest.approx(0.9, abs=0.01)
+
+
+def test_confidently_wrong_is_sure_far_and_on_the_other_side():
+    distribution = DEFAULT_BINS.soft_labels([0.8, 0.8, 0.3, -0.8], 0.05)
+    score, sure = np.array([-0.8, -0.3, -0.9, -0.8]), np.array([True, True, False, True])
+    assert confidently_wrong(distribution, score, sure, STEP).tolist() == [True, False, False, False]
+    limits = learn_limits(distribution.repeat(5, axis=0), np.repeat([0.8, 0.8, 0.3, -0.8], 5), np.repeat("a", 20), STEP)
+    assert limits.other_side == 0.5  # nothing is wrong, nothing needs a limit
+    assert is_sure(distribution, limits, STEP).all()
