@@ -5,6 +5,9 @@ from numpy.typing import ArrayLike
 
 UNSURE, UNCALIBRATED = "unsure", "uncalibrated"
 NOT_CALIBRATED = "not calibrated on this microscope: record stacks and run adapt"
+OUTSIDE = "outside what this model knows, or the picture fits both sides of focus: take a second picture one step away"
+ADVICE = {UNCALIBRATED: NOT_CALIBRATED, UNSURE: OUTSIDE}
+"""What to do about a state, for people."""
 
 
 def focus_state(score: ArrayLike, lower: ArrayLike, upper: ArrayLike, score_per_slice: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from focus_picker.dataset.images import IMAGE_SUFFIXES, read_image
 from focus_picker.dataset.progress import track
 from focus_picker.dataset.stacks import images_below
 from focus_picker.models.contract import Judgement, Model
-from focus_picker.models.focus_state import NOT_CALIBRATED, UNCALIBRATED
+from focus_picker.models.focus_state import ADVICE, UNCALIBRATED
 
 BATCH = 64  # images held in memory at a time
 
@@ -43,7 +43,7 @@ class ImageScore:
     @property
     def advice(self) -> str:
         """What to do about the status, for people; empty when there is nothing to say."""
-        return NOT_CALIBRATED if self.status == UNCALIBRATED else ""
+        return ADVICE.get(self.status, "")
 
     def as_row(self) -> dict[str, object]:
         """The columns that others script against, without the problem."""

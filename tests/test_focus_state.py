@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from focus_picker.models.focus_state import focus_state, stated
+from focus_picker.models.focus_state import ADVICE, OUTSIDE, focus_state, stated
+from focus_picker.stack_inference.single_image import ImageScore
 
 ANSWERS = np.array(["in_focus", "pre_focal", "unsure", "post_focal"])
 STATES = {"in_focus", "pre_focal", "post_focal", "unsure"}
@@ -57,3 +58,9 @@ def test_decision_needs_a_positive_step(step):
 def test_a_model_that_was_not_calibrated_names_no_focus_but_may_be_unsure():
     assert list(stated(ANSWERS, calibrated=True)) == list(ANSWERS)
     assert list(stated(ANSWERS, calibrated=False)) == ["uncalibrated", "uncalibrated", "unsure", "uncalibrated"]
+
+
+def test_what_a_state_asks_for_is_said_in_words():
+    assert ImageScore("a.jpg", 0.1, -0.6, 0.8, "unsure").advice == OUTSIDE
+    assert ImageScore("a.jpg", 0.1, 0.0, 0.2, "in_focus").advice == ""
+    assert set(ADVICE) == {"unsure", "uncalibrated"}

@@ -3,7 +3,7 @@
 A shard depends on its number and the seed alone, so that an interrupted or a later run adds to what is there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +19,10 @@ from focus_picker.dataset.simulation.processing import motion_blur
 from focus_picker.dataset.simulation.scene import lay_scene
 from focus_picker.dataset.splits import place_of
 from focus_picker.deep.window import SHIFT_PX, WINDOW_PX, native_window
+from focus_picker.features import CUES, MEASURES, measure
 
 SEED = 200
+FEATURES = (*MEASURES, *CUES)
 STACKS_PER_SHARD, STACKS_PER_MICROSCOPE, PLANES = 36, 2, 8
 TRAIN_SHARE = 0.6  # of the crops; the rest is for tests, here and elsewhere
 PICTURE_SHARE = 0.75  # of the stacks start from a picture, the others are drawn
@@ -45,16 +47,22 @@ class Windows:
         ``(N,)`` index into ``KINDS``.
     stack
         ``(N,)`` number of the stack.
+    features
+        ``(N, F)`` handcrafted features of the windows without their margin, in the order of ``FEATURES``.
     """
 
     image: np.ndarray
     score: np.ndarray
     kind: np.ndarray
     stack: np.ndarray
+    features: np.ndarray
 
     def select(self, chosen: np.ndarray) -> "Windows":
         """Those rows."""
-        return Windows(self.image[chosen], self.score[chosen], self.kind[chosen], self.stack[chosen])
+        return Windows(*(getattr(self, name)[chosen] for name in ARRAYS))
+
+
+ARRAYS = tuple(field.name for field in fields(Windows))
 
 
 def crop_is_for_training(path: Path) -> bool:
@@ -91,7 +99,8 @@ def make_shard(folder: Path, pictures: list[Path], number: int) -> None:
             parts.append((image, score, np.full(len(score), kind), same))
     image, score, kinds, stacks = (np.concatenate(column) for column in zip(*parts, strict=True))
     with atomic_path(shard_path(folder, number)) as temporary:
-        np.savez(temporary, image=image, score=score.astype(np.float32), kind=kinds, stack=stacks)
+        arrays = (image, score.astype(np.float32), kinds, stacks, measured(image))
+        np.savez(temporary, **dict(zip(ARRAYS, arrays, strict=True)))  # type: ignore[arg-type]  # names, not options
 
 
 def simulate_windows(
@@ -99,8 +108,9 @@ def simulate_windows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Windows ``(N, S, S, 3)`` of one cell at the given scores, or at ``PLANES`` random ones, and the scores."""
     widest_px = min(WIDEST_PX, instrument.crop_um[1] / instrument.pixel_um)
-    shape = np.rint(widest_px * rng.uniform(0.75, 1.0, 2)).astype(int).tolist()
-    scene = lay_scene(picture, (shape[0], shape[1]), instrument, SOURCE_PIXEL_UM, rng)
+    height, width = (round(widest_px * share) for share in rng.uniform(0.75, 1.0, 2))
+    shape = (height, width)
+    scene = lay_scene(picture, shape, instrument, SOURCE_PIXEL_UM, rng)
     if score is None:
         score = REACH * (2 * (np.arange(PLANES) + rng.random(PLANES)) / PLANES - 1)
     defocus_um = score / SCORE_PER_SLICE * SLICE_DEPTHS * instrument.depth_of_field_um
@@ -110,7 +120,7 @@ def simulate_windows(
         y_um, x_um = camera.processing.motion_um
         intensity = motion_blur(intensity, (y_um / instrument.pixel_um, x_um / instrument.pixel_um))
     exposure = draw_exposure(camera, rng)
-    light = vignette((shape[0], shape[1]), tuple(rng.uniform(-0.7, 0.6, 2)), 0.1 / max(shape), exposure.vignetting)
+    light = vignette(shape, tuple(rng.uniform(-0.7, 0.6, 2)), 0.1 / max(shape), exposure.vignetting)
     images = photograph(intensity, light, exposure, camera, rng)
     size = WINDOW_PX + SHIFT_PX
     return np.stack([native_window(as_jpeg(image, camera.jpeg_quality), size) for image in images]), score
@@ -119,10 +129,16 @@ def simulate_windows(
 def as_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     """What a JPEG file of an RGB image gives back."""
     _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1]
 
 
 def load_shards(folder: Path) -> Windows:
     """All shards there are, in order."""
     shards = [np.load(path) for path in sorted(folder.glob("shard_*.npz"))]
-    return Windows(*(np.concatenate([shard[name] for shard in shards]) for name in ("image", "score", "kind", "stack")))
+    return Windows(*(np.concatenate([shard[name] for shard in shards]) for name in ARRAYS))
+
+
+def measured(images: np.ndarray) -> np.ndarray:
+    """Features ``(N, F)`` float32 of windows with a margin; what is no number counts as 0."""
+    rows = [list(measure(native_window(image, WINDOW_PX)).values()) for image in images]
+    return np.nan_to_num(np.array(rows, np.float32), posinf=0, neginf=0)

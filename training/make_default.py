@@ -37,6 +37,7 @@ from focus_picker.training.default_limits import Limits, kinds_table, learn_limi
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
     from focus_picker.deep.runtime import Student
     from focus_picker.models.contract import Judgement
@@ -47,6 +48,7 @@ VALIDATION_SHARE = 0.1  # of the stacks
 BATCH, SEED = 64, 100
 LABEL_SIGMA = 0.06  # the truth is exact; this is what neighbouring bins have in common
 TEST_STACKS = 15  # of each shipped instrument
+AUXILIARY = 1.0  # weight of predicting the handcrafted features: the cues to the side of focus are among them
 GREY_SHARE = 0.15  # of the images lose their colour
 MODELS = DEFAULT_MODEL.parent
 METRICS = MODELS / "metrics.csv"
@@ -126,10 +128,11 @@ def train_stage(
     from focus_picker.deep.training import Schedule
     from focus_picker.deep.training import train as train_network
     from focus_picker.evaluation.summary import summarise_epoch
-    from focus_picker.hybrid.losses import label_loss
+    from focus_picker.hybrid.losses import auxiliary_loss, label_loss
+    from focus_picker.hybrid.teacher import Standardiser
 
     keras.utils.set_random_seed(SEED)
-    student = build_student(DEFAULT_BINS, size=stage.window_px)
+    student = build_student(DEFAULT_BINS, n_auxiliary=windows.features.shape[1], size=stage.window_px)
     given = load_trained(start) if start else before
     if given is not None:
         start_from(student, given)
@@ -137,14 +140,22 @@ def train_stage(
         windows = windows.select(~np.isin(windows.kind, held_kinds()))
     validation = np.array([is_validation(int(stack)) for stack in windows.stack])
     learnt, held = windows.select(~validation), windows.select(validation)
-    soft = DEFAULT_BINS.soft_labels(learnt.score, LABEL_SIGMA)
+    targets = {
+        "soft": DEFAULT_BINS.soft_labels(learnt.score, LABEL_SIGMA),
+        "features": Standardiser.fit(learnt.features)(learnt.features),
+    }
     margin = (learnt.image.shape[1] - stage.window_px - SHIFT_PX) // 2  # shifts stay small whatever the window
     images = learnt.image[:, margin : -margin or None, margin : -margin or None]
-    batches = Batches(images, {"soft": soft}, BATCH, SEED, size=stage.window_px, grey_share=GREY_SHARE, jpeg=False)
+    batches = Batches(images, targets, BATCH, SEED, size=stage.window_px, grey_share=GREY_SHARE, jpeg=False)
+
+    def loss(outputs: dict, given: dict) -> "tf.Tensor":
+        label = label_loss(outputs["logits"], given["soft"])
+        return label + AUXILIARY * auxiliary_loss(outputs["auxiliary"], given["features"])
+
     train_network(
         student,
         batches,
-        lambda outputs, given: label_loss(outputs["logits"], given["soft"]),
+        loss,
         lambda model: validation_error(model, held, stage.window_px),
         Schedule(max(1, round(effort * stage.images / len(learnt.score))), stage.learning_rate),
         work / stage.name,

@@ -13,14 +13,11 @@ import pandas as pd
 import typer
 
 from focus_picker.dataset.labels import read_labels, read_truth, true_scores
-from focus_picker.dataset.parallel import parallel_map
 from focus_picker.dataset.simulation.instrument import known_instruments
-from focus_picker.deep.window import WINDOW_PX, native_window
-from focus_picker.features import CUES, MEASURES, measure
 from focus_picker.features.baseline import Baseline
 from focus_picker.features.table import feature_table
 from focus_picker.models import DEFAULT_BASELINE
-from focus_picker.training.default_data import SCORE_PER_SLICE, Windows, load_shards, make_shards
+from focus_picker.training.default_data import FEATURES, SCORE_PER_SLICE, Windows, load_shards, make_shards
 from focus_picker.training.make_default import SEED, is_validation, metrics_row, simulated, write_metrics
 
 # Few large trees at a high rate: 0.4 MB; ten times as many bytes brought next to nothing.
@@ -36,22 +33,12 @@ def main(
     """Simulate what is not there yet, measure, train, test, and write models/baseline.txt."""
     make_shards(crops, work / "windows", stacks, jobs)
     windows = load_shards(work / "windows")
-    baseline = train(windows, measured(windows.image, jobs))
+    baseline = train(windows, pd.DataFrame(windows.features, columns=list(FEATURES)))
     baseline.save(DEFAULT_BASELINE, calibrated=False)  # measured in simulation, which is no user's microscope
     rows = [test(baseline, name, simulated(name, crops, work, jobs), jobs) for name in known_instruments()]
     results = pd.DataFrame(rows)
     write_metrics(results)
     print(results.to_string(index=False))
-
-
-def measured(images: np.ndarray, jobs: int) -> pd.DataFrame:
-    """Features of windows, without the margin that shifts use."""
-    rows = parallel_map(_features, list(images), "measuring windows", jobs=jobs, batch=32, threads=True)
-    return pd.DataFrame(list(rows), columns=[*MEASURES, *CUES]).astype(np.float32)
-
-
-def _features(image: np.ndarray) -> dict[str, float]:
-    return measure(native_window(image, WINDOW_PX))
 
 
 def train(windows: Windows, features: pd.DataFrame) -> Baseline:

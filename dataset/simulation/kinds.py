@@ -10,7 +10,7 @@ import numpy as np
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.simulation.instrument import Camera, Instrument, load_instrument
-from focus_picker.dataset.simulation.preparation import Preparation
+from focus_picker.dataset.simulation.preparation import Preparation, Stain
 from focus_picker.dataset.simulation.processing import Processing
 from focus_picker.dataset.simulation.slide import STAINS
 
@@ -135,16 +135,27 @@ def _pair(length: float, rng: np.random.Generator) -> Range:
 
 
 def _axial_colour(ranges: Kind, depth_um: float, rng: np.random.Generator) -> tuple[float, float, float]:
-    """Red and blue against green, of either sign each: objectives are under- and over-corrected."""
-    size = depth_um * rng.uniform(*ranges.colour_depths)
-    return float(0.6 * size * rng.uniform(-1, 1)), 0.0, float(size * rng.uniform(-1, 1))
+    """Red and blue against green.
+
+    Half of the objectives are under-corrected (red below, blue above), a quarter have the secondary spectrum of an
+    achromat (both on one side), a quarter anything.
+    """
+    size, share = depth_um * rng.uniform(*ranges.colour_depths), rng.random()
+    red, blue = rng.uniform(0.2, 1, 2)
+    if share < 0.5:
+        red = -red
+    elif share < 0.75:
+        red, blue = np.array([red, blue]) * rng.choice([-1, 1])
+    else:
+        red, blue = rng.uniform(-1, 1, 2)
+    return float(0.6 * size * red), 0.0, float(size * blue)
 
 
 def draw_preparation(ranges: Kind, depth_um: float, width_um: float, rng: np.random.Generator) -> Preparation:
     """Draw a slide."""
     flat = rng.random() < ranges.flat
     lens_um = float(rng.uniform(0, 0.02) if flat else rng.uniform(*ranges.path_um))
-    stain = "giemsa" if rng.random() < 0.7 else str(rng.choice(list(STAINS)))
+    stain: Stain = "giemsa" if rng.random() < 0.7 else list(STAINS)[int(rng.integers(len(STAINS)))]
     tilt = 0.5 * depth_um / width_um * (rng.random() < 0.3)
     return Preparation(
         body_path_um=float(lens_um * rng.uniform(0, 0.5)),

@@ -111,8 +111,8 @@ def _channel(
     points, line_of = source_points(source_rings), _lines_of_points(source_rings, len(lines))
     intensity = np.zeros((len(z_um), *bins), np.float32)
     for number, wavelength_um in enumerate(lines):
-        frequency = [fft.fftfreq(n, length / n) for n, length in zip(bins, lengths_um, strict=True)]
-        transfer = pupil(*frequency, instrument, channel, z_um - layers[-1].height_um, wavelength_um)
+        y, x = (fft.fftfreq(n, length / n) for n, length in zip(bins, lengths_um, strict=True))
+        transfer = pupil(y, x, instrument, channel, z_um - layers[-1].height_um, wavelength_um)
         tilts = np.rint(points[line_of == number] * instrument.condenser_sigma * aperture / wavelength_um * lengths_um)
         wave = _Wave(layers, channel, wavelength_um, instrument.immersion_index, lengths_um)
         for tilt in tilts.astype(int):

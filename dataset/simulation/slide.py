@@ -9,12 +9,12 @@ from focus_picker.dataset.images import read_image, to_uint8
 from focus_picker.dataset.simulation.cells import CELL_KINDS, RED_CELL, RED_CELL_RADIUS_UM, Canvas, draw_specimen
 from focus_picker.dataset.simulation.crops import fit_to_shape, specimen_from_image
 from focus_picker.dataset.simulation.layers import Layer, spread_over_heights
-from focus_picker.dataset.simulation.preparation import Preparation
+from focus_picker.dataset.simulation.preparation import Preparation, Stain
 from focus_picker.dataset.simulation.specimen import Specimen
 
 Colour = tuple[float, float, float]
 
-STAINS: dict[str, tuple[Colour, Colour] | None] = {
+STAINS: dict[Stain, tuple[Colour, Colour] | None] = {
     "giemsa": None,  # as the picture has it
     "haematoxylin-eosin": ((1.2, 1.1, 0.5), (0.08, 0.9, 0.45)),
     "papanicolaou": ((1.3, 0.9, 0.6), (0.55, 0.35, 0.55)),
@@ -164,7 +164,7 @@ def red_cells(canvas: Canvas, per_100_um2: float, preparation: Preparation) -> t
     return cv2.GaussianBlur(thickness, (0, 0), 0.1 / canvas.grid_um), count
 
 
-def restain(density: np.ndarray, stain: str) -> np.ndarray:
+def restain(density: np.ndarray, stain: Stain) -> np.ndarray:
     """Replace a picture's stain: what takes red light away is nuclear, the rest is not."""
     colours = STAINS[stain]
     if colours is None:
