@@ -34,6 +34,7 @@ EXTRAS = {  # what the plain install leaves out: the extra of pyproject.toml, an
     "baseline": {"lightgbm", "pandas", "scipy", "sklearn"},
     "train": {"absl", "keras", "tensorflow"},
     "serve": {"fastapi", "prometheus_client", "pydantic_settings", "starlette", "uvicorn"},
+    "microscope": {"pymmcore_plus", "useq"},
     "track": {"mlflow", "sqlalchemy"},
     "onnx": {"onnxruntime", "tf2onnx"},
 }

@@ -93,7 +93,7 @@ def calibrate(
         raise InputError(f"{len(positions)} positions to calibrate on: give at least {FEWEST_POSITIONS}.")
     straight = settings.model_copy(update={"approach_um": settings.approach_um or 0.0, "depth_um": plan.depth_um})
     search = Search(microscope, straight, None, None, should_cancel, log)
-    remembered = microscope.camera.prepare(settings.exposure_ms)
+    remembered = microscope.camera.prepare(settings.exposure_ms, settings.channel)
     try:
         stacks = list(_record(search, plan, positions, go_to))
         backlash, noise = _drive(search, plan.depth_um, stacks[-1])
@@ -130,7 +130,7 @@ def measure(stacks: Sequence[RecordedStack], model: Model, plan: Plan) -> Calibr
         depth_um=plan.depth_um,
         um_per_score=1 / abs(slope),
         usable_um=usable_range(response, plan.depth_um),
-        cell_error_um=cell_error(measured, plan.depth_um),
+        cell_error_um=cell_error(measured, response, plan.depth_um),
         wrong=share_wrong(measured, response),
         response=response,
         stacks=len(measured),

@@ -29,8 +29,12 @@ class Camera(Protocol):
     def snap(self) -> np.ndarray:
         """Take an image: ``(H, W)`` or ``(H, W, 3)`` RGB, ``uint8``, or ``uint16`` scaled to a full scale of 65535."""
 
-    def prepare(self, exposure_ms: float | None) -> Any:
-        """Stop live mode, set the exposure (None leaves it) and return what ``put_back`` needs to undo all of it."""
+    def prepare(self, exposure_ms: float | None, channel: tuple[str, str] | None) -> Any:
+        """Make ready for single frames and return what ``put_back`` needs to undo it.
+
+        Live mode and continuous focus are stopped, the channel (group and preset) and the exposure are set; None leaves
+        what there is. Whatever raises on the way has undone its part.
+        """
 
     def put_back(self, remembered: Any) -> None:
         """Restore what ``prepare`` found."""

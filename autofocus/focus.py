@@ -82,7 +82,7 @@ def _run(search: Search) -> FocusResult:
 def _prepare(search: Search) -> Any:
     """What the camera needs to be put back, or a Stopped that says why it could not be prepared."""
     try:
-        return search.microscope.camera.prepare(search.settings.exposure_ms)
+        return search.microscope.camera.prepare(search.settings.exposure_ms, search.settings.channel)
     except Exception as error:  # whatever a driver raises
         return Stopped("camera", f"the camera could not be prepared: {error}")
 

@@ -50,7 +50,7 @@ def measure_response(stacks: Sequence[MeasuredStack], depth_um: float) -> Respon
             f"{len(stacks)} stacks with a clear peak are left to measure the model on, {FEWEST_STACKS} are needed: "
             "record more positions with cells in view."
         )
-    reach = min(min(-stack.defocus_um[0], stack.defocus_um[-1]) for stack in stacks)
+    reach = float(np.median([min(-stack.defocus_um[0], stack.defocus_um[-1]) for stack in stacks]))
     count = max(int(reach / (depth_um / 2)), 2)
     places = np.arange(-count, count + 1) * depth_um / 2
     score = np.array([_curve(stack.defocus_um, stack.score, places) for stack in stacks])
@@ -91,14 +91,19 @@ def usable_range(response: Response, depth_um: float) -> float:
     return usable
 
 
-def cell_error(stacks: Sequence[MeasuredStack], depth_um: float) -> float:
-    """Standard deviation over stacks of the place where scores cross zero about the sharpest plane."""
-    zeros = [_zero(stack, depth_um) for stack in stacks]
-    known = np.array([zero for zero in zeros if np.isfinite(zero)])
-    if len(known) < FEWEST_STACKS:
+def cell_error(stacks: Sequence[MeasuredStack], response: Response, depth_um: float) -> float:
+    """Standard deviation over stacks of how far a stack's scores near focus lie off the response, micrometres."""
+    slope = abs(slope_near_focus(response, depth_um))
+    shifts = []
+    for stack in stacks:
+        near = _near(stack.defocus_um, depth_um) & np.isfinite(stack.score)
+        if near.any():
+            shifts.append(np.mean(stack.score[near] - response.at("score", stack.defocus_um[near])) / slope)
+    if len(shifts) < FEWEST_STACKS:
         return depth_um / 2
     # A standard deviation of few is uncertain by one part in sqrt(2 n); the larger is the safe one.
-    return max(float(np.sqrt(np.mean(known**2)) * (1 + 1 / np.sqrt(2 * len(known)))), depth_um / 20)
+    spread = float(np.sqrt(np.mean(np.square(shifts))) * (1 + 1 / np.sqrt(2 * len(shifts))))
+    return max(spread, depth_um / 20)
 
 
 def share_wrong(stacks: Sequence[MeasuredStack], response: Response) -> float:
@@ -137,12 +142,3 @@ def _spread(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     quantile = np.nanquantile(deviation, 0.8, axis=0) / 1.28
     widest = np.maximum(quantile, np.convolve(np.pad(quantile, 1, mode="edge"), np.ones(3) / 3, mode="valid"))
     return middle, widest * (1 + 1 / np.sqrt(2 * len(curves)))
-
-
-def _zero(stack: MeasuredStack, depth_um: float) -> float:
-    """Where a line through the scores near focus crosses zero; NaN where it does not rise."""
-    near = (np.abs(stack.defocus_um) <= 2 * depth_um) & np.isfinite(stack.score)
-    if near.sum() < 3:
-        return np.nan
-    slope, level = np.polyfit(stack.defocus_um[near], stack.score[near], 1)
-    return -level / slope if abs(slope) > 1e-9 else np.nan

@@ -62,6 +62,8 @@ class Settings(BaseModel):
         Budgets: of one move, and of the whole search.
     exposure_ms
         Of the search frames; None leaves the camera's.
+    channel
+        Group and preset of the channel of the search frames; None leaves what there is.
     crop
         ``(x, y, width, height)`` in pixels of the region that is judged; None takes the whole frame.
     brightness
@@ -85,6 +87,7 @@ class Settings(BaseModel):
     max_seconds: Positive = 30.0
     max_frames: Annotated[int, Field(ge=2, le=1000)] = 60
     exposure_ms: Positive | None = None
+    channel: tuple[str, str] | None = None
     crop: tuple[int, int, int, int] | None = None
     brightness: tuple[NotNegative, Annotated[float, Field(le=1)]] = (0.02, 0.98)
     most_saturated: Annotated[float, Field(ge=0, le=1)] = 0.5

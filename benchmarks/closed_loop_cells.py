@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.report import DATA, ROOT
+from focus_picker.autofocus.virtual.scene import Scene, recorded_scene
 from focus_picker.dataset.simulation.field import FieldPlan, simulate_field
 from focus_picker.dataset.simulation.instrument import Instrument, load_instrument
 
@@ -87,3 +89,26 @@ def _pictures(side: str) -> list[Path]:
     """In-focus crops of one side, where there are any; every other one of the sorted files."""
     folder = DATA / "wbc_crops" if DATA.is_dir() else ROOT / "nowhere"
     return sorted(folder.rglob("*.jpg"))[("train", "test").index(side) :: 2]
+
+
+REAL_STEP_UM, HALF_OF_FIELDS = 0.4, 4
+"""Published distance of the planes of ``real_blood``; the last of its fields (columns of one image) that is left."""
+
+
+def real_scenes() -> tuple[list[Scene], list[Scene]] | None:
+    """Recorded stacks of real blood by half of the image, left and right; None where they are not there.
+
+    Only stacks whose sharpest plane keeps a micrometre from their ends: others show one side of focus only.
+    """
+    folder = DATA / "real_blood"
+    if not folder.is_dir():
+        return None
+    planes = pd.read_csv(folder / "sharpest.csv")
+    best = planes.groupby(planes["image_path"].str.split("/").str[1])["sharpest_z_slice"].first()
+    halves: tuple[list[Scene], list[Scene]] = ([], [])
+    for name, plane in best.items():
+        field = int(str(name).split("_")[1])
+        if field == 0 or not 2.5 <= plane <= 6.5:  # field 0 holds cells from all over the image
+            continue
+        halves[field > HALF_OF_FIELDS].append(recorded_scene(folder / "cell_stacks" / str(name), REAL_STEP_UM, plane))
+    return halves

@@ -70,6 +70,14 @@ def test_imports_go_one_way(package):
             assert not others & HEAVY, f"{file.relative_to(ROOT)} imports TensorFlow"
 
 
+def test_only_its_bindings_know_a_microscope_library():
+    for file in (ROOT / "autofocus").rglob("*.py"):
+        if "micromanager" not in file.parts:
+            rooms, others = imported(file)
+            assert not others & {"pymmcore", "pymmcore_plus", "useq"}, file
+            assert "micromanager" not in {part for room in rooms for part in room.split(".")}
+
+
 def test_no_pickle_anywhere():
     for room in ALLOWED:
         for file in (ROOT / room).rglob("*.py"):

@@ -71,8 +71,9 @@ class VirtualCamera:
             image = image * 0
         return self._exposed(image, lacking)
 
-    def prepare(self, exposure_ms: float | None) -> tuple[float, bool]:
-        """Stop live mode and set the exposure; return both as they were."""
+    def prepare(self, exposure_ms: float | None, channel: tuple[str, str] | None) -> tuple[float, bool]:
+        """Stop live mode and set the exposure; return both as they were. There is one channel only."""
+        del channel
         found = self.exposure_ms, self.live
         self.live = False
         if exposure_ms is not None:
