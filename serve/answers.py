@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from focus_picker.serve.engine import Picked, Scored
 
+MODEL = {"name": "focus_model.tflite", "version": "0.1.0", "sha256": "0" * 64, "calibrated": True}
 MOVE = {
     "slices": -2.15,
     "standard_error": 0.2,
@@ -22,6 +23,7 @@ SCORE = {
     "status": "post_focal",
     "problem": "",
     "move": MOVE,
+    "model": MODEL,
 }
 UNREADABLE = {
     "image_path": "6.jpg",
@@ -31,6 +33,7 @@ UNREADABLE = {
     "status": "unreadable",
     "problem": "6.jpg is empty (zero bytes): copy or export it again.",
     "move": None,
+    "model": None,
 }
 PICK = {
     "stack": "stack_001_cell_0",
@@ -39,12 +42,20 @@ PICK = {
     "best_file": "5.jpg",
     "best_position": 5.32,
     "standard_error": 0.08,
-    "best_z_um": None,
+    "best_z_um": 2.66,
+    "standard_error_um": 0.04,
     "status": "ok",
     "advice": "",
     "method": "fused",
     "slices": [{"index": 0, "file": "0.jpg", "score": -0.98, "sharpness": 0.11, "thumbnail": None}],
     "fit": {"position": [4.0, 5.3, 6.6], "sharpness": [0.3, 0.41, 0.29]},
+    "model": MODEL,
+}
+STACK_PROBLEM = {
+    "stack": "stack_002_cell_0",
+    "status": "unreadable",
+    "problem": "stack_002_cell_0: no slice can be read.",
+    "code": "not_usable",
 }
 
 
@@ -63,6 +74,9 @@ class Health(BaseModel):
             "model": "focus_model.tflite",
             "model_version": "0.1.0",
             "model_sha256": "0" * 64,
+            "calibrated": False,
+            "adapt": False,
+            "limits": {"max_files": 200},
         }
     )
 
@@ -72,6 +86,20 @@ class Health(BaseModel):
     model: str = Field(description="File name of the model.")
     model_version: str | None = Field(None, description="Of the project that exported it, if the model says.")
     model_sha256: str
+    calibrated: bool = Field(description="Whether the model was calibrated on the microscope that it is for.")
+    adapt: bool = Field(description="Whether /adapt makes a model of one's own.")
+    limits: dict[str, int] = Field(description="Of one request: bytes, files (slices), stacks, pixels.")
+
+
+class ModelAnswer(BaseModel):
+    """Which model has scored."""
+
+    model_config = _example(MODEL)
+
+    name: str = Field(description="File name.")
+    version: str | None = Field(None, description="Of the project that exported it, if the model says.")
+    sha256: str
+    calibrated: bool = Field(description="Whether its intervals were measured on the microscope that it is for.")
 
 
 class MoveAnswer(BaseModel):
@@ -99,28 +127,33 @@ class ScoreAnswer(BaseModel):
     status: str = Field(description="in_focus, pre_focal, post_focal, unsure, unreadable or uncalibrated.")
     problem: str = Field(description="Why an image of a batch could not be used; empty otherwise.")
     move: MoveAnswer | None = None
+    model: ModelAnswer | None = Field(None, description="Null within a batch, which names it once.")
 
     @classmethod
-    def of(cls, scored: Scored) -> Self:
+    def of(cls, scored: Scored, model: ModelAnswer | None = None) -> Self:
         """Make it of what the engine found."""
         move = MoveAnswer(**_finite(vars(scored.move))) if scored.move else None
-        return cls(**_finite(vars(scored.row)), move=move)
+        return cls(**_finite(vars(scored.row)), move=move, model=model)
 
 
 class BatchAnswer(BaseModel):
     """Many images; one that cannot be read has status ``unreadable`` and stops no other."""
 
-    model_config = _example({"n_images": 2, "n_unreadable": 1, "images": [SCORE, UNREADABLE]})
+    model_config = _example(
+        {"n_images": 2, "n_unreadable": 1, "images": [{**SCORE, "model": None}, UNREADABLE], "model": MODEL}
+    )
 
     n_images: int
     n_unreadable: int
     images: list[ScoreAnswer] = Field(description="In the order sent.")
+    model: ModelAnswer
 
     @classmethod
-    def of(cls, scored: list[Scored]) -> Self:
+    def of(cls, scored: list[Scored], model: ModelAnswer) -> Self:
         """Make it of what the engine found."""
         images = [ScoreAnswer.of(one) for one in scored]
-        return cls(n_images=len(images), n_unreadable=sum(one.status == "unreadable" for one in images), images=images)
+        unreadable = sum(one.status == "unreadable" for one in images)
+        return cls(n_images=len(images), n_unreadable=unreadable, images=images, model=model)
 
 
 class SliceAnswer(BaseModel):
@@ -152,22 +185,36 @@ class PickAnswer(BaseModel):
     best_position: float | None = Field(None, description="In slices from 0, fractional.")
     standard_error: float | None = Field(None, description="Of best_position; +-1.645 of it is the 90 % interval.")
     best_z_um: float | None = Field(None, description="From the first slice; null where the z step is not known.")
+    standard_error_um: float | None = Field(None, description="Of best_z_um.")
     status: str = Field(description="ok, edge, flat, ambiguous, disagree or unreadable.")
     advice: str
     method: str
     slices: list[SliceAnswer]
     fit: FitAnswer | None = None
+    model: ModelAnswer | None = None
 
     @classmethod
-    def of(cls, picked: Picked) -> Self:
+    def of(cls, picked: Picked, model: ModelAnswer) -> Self:
         """Make it of what the engine found."""
-        pick = picked.pick
+        pick, step = picked.pick, picked.z_step_um
+        error_um = _number(pick.standard_error * step) if step else None
         slices = [
             SliceAnswer(**_finite(vars(part)), thumbnail=thumbnail)
             for part, thumbnail in zip(pick.slices, picked.thumbnails, strict=True)
         ]
         fit = pick.fitted and FitAnswer(position=_rounded(pick.fitted[0]), sharpness=_rounded(pick.fitted[1]))
-        return cls(**pick.as_row(), slices=slices, fit=fit or None)
+        return cls(**pick.as_row(), standard_error_um=error_um, slices=slices, fit=fit or None, model=model)
+
+
+class StackProblem(BaseModel):
+    """A stack of a batch that could not be used."""
+
+    model_config = _example(STACK_PROBLEM)
+
+    stack: str
+    status: Literal["unreadable"] = "unreadable"
+    problem: str = Field(description="One sentence: what is wrong, where, and how to fix it.")
+    code: str = Field(description="Stable name of the reason, as in a refusal.")
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,148 +1,103 @@
-"""The routes of the service; each receives, hands over to the engine in a worker thread, and answers."""
+"""The routes of the service; each receives, hands over to a worker process, and answers."""
 
 import asyncio
-import secrets
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Query, Response, Security
-from fastapi.responses import FileResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
 
-from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.memory import MemoryFile
 from focus_picker.dataset.version import VERSION
-from focus_picker.drift.profile import Profile, read_profile
-from focus_picker.serve.answers import BatchAnswer, Health, PickAnswer, ScoreAnswer
-from focus_picker.serve.engine import Engine, Picked, Scored
+from focus_picker.serve.answers import BatchAnswer, Health, PickAnswer, ScoreAnswer, StackProblem
+from focus_picker.serve.forms import BODY
 from focus_picker.serve.guard import Guard
-from focus_picker.serve.refusals import CLOSE, Refusal, install_handlers, responses
+from focus_picker.serve.origins import own_names
+from focus_picker.serve.refusals import Refusal, answer, responses
+from focus_picker.serve.service import LINES, Service
 from focus_picker.serve.settings import Settings
-from focus_picker.serve.telemetry import Telemetry
-from focus_picker.serve.uploads import BODY, Intake, images_of, stack_of
-from focus_picker.stack_inference import status
 from focus_picker.stack_inference.decide import METHODS
 
 PAGE = Path(__file__).parent / "page"
-REFUSED = responses(400, 401, 408, 413, 415, 422, 503)
-Result = TypeVar("Result")
+ANY = ("no_token", "other_site", "wrong_host", "busy", "failed")
+REFUSED = responses(
+    *("bad_form", "cut_off", "slow_body", "too_many_bytes", "too_many_files", "too_many_pixels", "too_much_memory"),
+    *("wrong_type", "bad_parameter", "not_usable", "not_decodable", "too_slow", *ANY),
+)
+REFUSED_STACK = {**REFUSED, **responses("several_stacks", "bad_parameter", "not_usable", "not_decodable")}
 
 Method = StrEnum("Method", {name: name for name in METHODS})  # type: ignore[misc]
 ZStep = Annotated[
     float | None, Query(gt=0, le=1000, allow_inf_nan=False, description="Distance of two slices in micrometres.")
 ]
+Chosen = Annotated[Method | None, Query(description="How to find the plane; fused if not given.")]
+Thumbnails = Annotated[int, Query(ge=0, le=256, description="Side of previews in pixels, 0 for none.")]
+Named = Annotated[str | None, Query(max_length=200, description="Name in the answer.")]
+Drift = Annotated[bool, Query(description="Whether the image counts in the rolling figures of /metrics.")]
 
 
-class Service:
-    """What the routes share: settings, engine, figures, and the threads that work."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.engine = Engine(settings.model, settings.workers)
-        self.telemetry = Telemetry(settings.rolling_images, self._reference())
-        self.intake = Intake(settings)
-        self._threads = ThreadPoolExecutor(settings.workers, thread_name_prefix="score")
-
-    def _reference(self) -> Profile | None:
-        path = self.settings.reference
-        if path is None:
-            return None
-        profile = read_profile(path)
-        if profile.model_sha256 != self.engine.sha256:
-            raise InputError(
-                f"{path} was made with another model than {self.engine.path}, and their scores cannot be compared; "
-                "make it again with this one: cli.py drift --save-profile"
-            )
-        return profile
-
-    async def work(self, function: Callable[[Callable[[], None]], Result]) -> Result:
-        """Run ``function`` in a worker thread; it gets a function that raises once the request's time is over.
-
-        A thread cannot be stopped from outside: when the time is over the request is answered, and its thread goes on
-        to the next check, and takes no other work until then. The limits on pixels bound how long that is.
-        """
-        seconds = self.settings.work_seconds
-        late = Refusal(503, f"The answer took longer than {seconds:g} s: send fewer images.", {"Retry-After": "5"})
-        end = time.monotonic() + seconds
-
-        def go_on() -> None:
-            if time.monotonic() > end:
-                raise late
-
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(self._threads.submit(function, go_on)), seconds)
-        except TimeoutError:
-            raise late from None
-
-    def score(self, files: list[MemoryFile], z_step_um: float | None, go_on: Callable[[], None]) -> Scored:
-        """Score the one image of a request."""
-        images = images_of(files, self.settings)
-        if len(images) != 1:
-            raise Refusal(422, f"{len(images)} images are sent: send one, or several to /score-batch.")
-        go_on()
-        return self.engine.score(images[0], self.settings.max_image_pixels, z_step_um)
-
-    def score_batch(self, files: list[MemoryFile], z_step_um: float | None, go_on: Callable[[], None]) -> list[Scored]:
-        """Score all images of a request."""
-        images = images_of(files, self.settings)
-        return self.engine.score_batch(images, self.settings.max_image_pixels, z_step_um, go_on)
-
-    def pick(
-        self, files: list[MemoryFile], name: str | None, options: dict[str, Any], go_on: Callable[[], None]
-    ) -> Picked:
-        """Find the best plane of the stack of a request."""
-        stack = stack_of(images_of(files, self.settings), name)
-        go_on()
-        picked = self.engine.pick(stack, **options)
-        if picked.pick.status == status.UNREADABLE:
-            raise Refusal(422, f"{stack.name}: {picked.pick.advice}")
-        return picked
-
-
-def create_app(settings: Settings) -> FastAPI:
-    """Make the service.
+def create_app(settings: Settings, *, trusted: bool = True) -> FastAPI:
+    """Make the service; ``trusted`` as ``Service`` takes it.
 
     Raises
     ------
     InputError
         If the model or the reference cannot be loaded.
     """
-    service = Service(settings)
+    service = Service(settings, trusted)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.pool.close()
+
     app = FastAPI(
         title="Focus Picker",
         version=VERSION,
         description="Signed focus scores of white-blood-cell images, and the best plane of a z-stack.",
         docs_url=None,  # both pages of FastAPI load their code from other hosts
         redoc_url=None,
+        lifespan=life,
     )
     app.state.service = service
-    app.add_middleware(Guard, telemetry=service.telemetry, max_in_flight=settings.max_in_flight)
+    app.add_middleware(
+        Guard,
+        telemetry=service.telemetry,
+        names=own_names(settings.allowed_hosts),
+        max_in_flight=settings.max_in_flight,
+    )
     install_handlers(app)
     _add_open_routes(app, service)
-    _add_guarded_routes(app, service, [Depends(_token_check(settings))])
+    _add_guarded_routes(app, service, [Depends(service.check_token)])
     app.mount("/static", StaticFiles(directory=PAGE), name="static")
+    service.telemetry.paths = frozenset(route.path for route in app.routes if hasattr(route, "path"))
     return app
 
 
-def _token_check(settings: Settings) -> Callable[..., None]:
-    """Make the dependency that compares the bearer token in constant time."""
-    wanted = settings.token.get_secret_value().encode() if settings.token else None
+def install_handlers(app: FastAPI) -> None:
+    """Give every refusal, whoever raises it, the one shape."""
 
-    def check(given: Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))]) -> None:
-        if wanted is None:
-            return
-        if given is None or not secrets.compare_digest(given.credentials.encode(), wanted):
-            raise Refusal(
-                401, "Send the service's token as 'Authorization: Bearer ...'.", {"WWW-Authenticate": "Bearer", **CLOSE}
-            )
+    @app.exception_handler(Refusal)
+    async def _refused(request: Request, refusal: Refusal) -> JSONResponse:
+        return answer(refusal.code, refusal.sentence, refusal.headers)
 
-    return check
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"][1:]) or "request"
+        return answer("bad_parameter", f"{where}: {fault['msg']}.")
+
+    @app.exception_handler(HTTPException)
+    async def _no_route(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 405:
+            return answer("wrong_method", f"{request.url.path} does not take {request.method}.", error.headers)
+        return answer("not_found", "There is nothing under this path: /docs lists what there is.")
 
 
 def _add_open_routes(app: FastAPI, service: Service) -> None:
@@ -150,61 +105,123 @@ def _add_open_routes(app: FastAPI, service: Service) -> None:
     async def page() -> FileResponse:
         return FileResponse(PAGE / "index.html")
 
-    @app.get("/health", summary="Whether the service answers, and with which model")
+    @app.get("/health", tags=["health"], summary="Whether the service answers, and with which model")
     async def health() -> Health:
-        engine = service.engine
+        model, settings = service.pool.model, service.settings
         return Health(
             status="ok",
             version=VERSION,
             model_loaded=True,
-            model=engine.path.name,
-            model_version=engine.version,
-            model_sha256=engine.sha256,
+            model=model.name,
+            model_version=model.version,
+            model_sha256=model.sha256,
+            calibrated=model.calibrated,
+            adapt=settings.adapt,
+            limits={
+                name: getattr(settings, name)
+                for name in ("max_request_bytes", "max_files", "max_stacks", "max_image_pixels", "max_request_pixels")
+            },
         )
+
+    @app.get("/health/live", tags=["health"], summary="Whether the process lives; restart it where it does not")
+    async def live() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get(
+        "/health/ready",
+        tags=["health"],
+        summary="Whether a worker can take requests; send none where it cannot",
+        responses=responses("busy"),
+    )
+    async def ready() -> dict[str, str]:
+        if not service.pool.ready:
+            raise Refusal("busy", "No worker process is running: try again in a moment.", {"Retry-After": "1"})
+        return {"status": "ok"}
 
 
 def _add_guarded_routes(app: FastAPI, service: Service, guards: list[Any]) -> None:
-    files_sent = Annotated[list[MemoryFile], Depends(service.intake.files)]
+    shared: dict[str, Any] = {"openapi_extra": BODY, "dependencies": guards}
 
-    @app.post("/score", summary="Score one image", responses=REFUSED, openapi_extra=BODY, dependencies=guards)
-    async def score(files: files_sent, z_step_um: ZStep = None) -> ScoreAnswer:
-        scored = await service.work(lambda go_on: service.score(files, z_step_um, go_on))
-        service.telemetry.count_images([scored])
-        return ScoreAnswer.of(scored)
+    @app.post(
+        "/score",
+        operation_id="score",
+        tags=["images"],
+        summary="Score one image",
+        response_model=ScoreAnswer,
+        responses=REFUSED,
+        **shared,
+    )
+    async def score(request: Request, z_step_um: ZStep = None, name: Named = None, drift: Drift = True) -> Response:
+        return await service.answer(request, "score", drift, z_step_um=z_step_um, name=name)
 
-    @app.post("/score-batch", summary="Score many", responses=REFUSED, openapi_extra=BODY, dependencies=guards)
-    async def score_batch(files: files_sent, z_step_um: ZStep = None) -> BatchAnswer:
-        scored = await service.work(lambda go_on: service.score_batch(files, z_step_um, go_on))
-        service.telemetry.count_images(scored)
-        return BatchAnswer.of(scored)
+    @app.post(
+        "/score-batch",
+        operation_id="scoreBatch",
+        tags=["images"],
+        summary="Score many images",
+        response_model=BatchAnswer,
+        responses=REFUSED,
+        **shared,
+    )
+    async def score_batch(request: Request, z_step_um: ZStep = None, drift: Drift = True) -> Response:
+        return await service.answer(request, "score_batch", drift, z_step_um=z_step_um)
 
     @app.post(
         "/pick-focus",
+        operation_id="pickFocus",
+        tags=["stacks"],
         summary="Find the best plane of a z-stack",
         description="Slices as files (ordered by the numbers in their names), one multi-page TIFF, or a zip of slices.",
-        responses=REFUSED,
-        openapi_extra=BODY,
-        dependencies=guards,
+        response_model=PickAnswer,
+        responses=REFUSED_STACK,
+        **shared,
     )
     async def pick_focus(
-        files: files_sent,
+        request: Request,
         z_step_um: ZStep = None,
-        method: Annotated[Method | None, Query(description="How to find the plane; fused if not given.")] = None,
-        name: Annotated[str | None, Query(max_length=200, description="Name of the stack in the answer.")] = None,
-        thumbnails: Annotated[int, Query(ge=0, le=256, description="Side of previews in pixels, 0 for none.")] = 0,
-    ) -> PickAnswer:
-        options = {"method": method and str(method), "z_step_um": z_step_um, "thumbnail_px": thumbnails}
-        picked = await service.work(lambda go_on: service.pick(files, name, options, go_on))
-        service.telemetry.count_stack(picked)
-        return PickAnswer.of(picked)
+        method: Chosen = None,
+        name: Named = None,
+        thumbnails: Thumbnails = 0,
+    ) -> Response:
+        options = {"method": method and str(method), "z_step_um": z_step_um, "thumbnails": thumbnails}
+        return await service.answer(request, "pick", name=name, **options)
+
+    @app.post(
+        "/pick-focus-batch",
+        operation_id="pickFocusBatch",
+        tags=["stacks"],
+        summary="Find the best planes of many z-stacks",
+        description="Zips of folders, several zips or several multi-page TIFF files. Each line of the answer is the "
+        "JSON object of one stack, sent as soon as it is there: that of /pick-focus, or why the stack cannot be used.",
+        response_class=Response,
+        responses={
+            **REFUSED_STACK,
+            200: {"content": {LINES: {"schema": {"type": "string"}, "example": _line_example()}}},
+        },
+        **shared,
+    )
+    async def pick_focus_batch(
+        request: Request, z_step_um: ZStep = None, method: Chosen = None, thumbnails: Thumbnails = 0
+    ) -> Response:
+        options = {"method": method and str(method), "z_step_um": z_step_um, "thumbnails": thumbnails}
+        return service.lines(request, "pick_batch", name=None, **options)
 
     @app.get(
         "/metrics",
+        operation_id="metrics",
+        tags=["health"],
         summary="Figures for Prometheus",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {}}}, **responses(401)},
+        responses={200: {"content": {"text/plain": {}}}, **responses("no_token", "wrong_host")},
         dependencies=guards,
     )
     async def metrics() -> Response:
         text = await asyncio.to_thread(service.telemetry.exposition)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+def _line_example() -> str:
+    return "\n".join(
+        kind.model_validate(kind.model_config["json_schema_extra"]["examples"][0]).model_dump_json()  # type: ignore[call-overload,index]
+        for kind in (PickAnswer, StackProblem)
+    )

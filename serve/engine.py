@@ -1,9 +1,7 @@
-"""The loaded model as the service uses it: a copy of it for every worker thread, and answers from files in memory."""
+"""The loaded model as a worker uses it: answers from files in memory."""
 
 import base64
-import queue
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from focus_picker.dataset.images import read_image
 from focus_picker.dataset.memory import MemoryFile
 from focus_picker.dataset.stacks import Stack
 from focus_picker.drift.quantities import quantities_of
-from focus_picker.models.contract import Model
 from focus_picker.stack_inference.decide import uses_scores
 from focus_picker.stack_inference.loading import find_model, load_model
 from focus_picker.stack_inference.moves import Move, move_from_judged
@@ -40,21 +37,20 @@ class Scored:
 
 @dataclass(frozen=True)
 class Picked:
-    """One stack: its pick, and thumbnails as data URLs or None."""
+    """One stack: its pick, thumbnails as data URLs or None, and the distance of its slices in micrometres if known."""
 
     pick: Pick
     thumbnails: list[str | None]
+    z_step_um: float | None
 
 
 class Engine:
-    """Scores images and picks planes; its methods may be called from ``workers`` threads at a time.
+    """Scores images and picks planes in a process of its own; one call at a time.
 
     Parameters
     ----------
     model
         Model file or run folder.
-    workers
-        Number of copies of the model; a thread that finds none free waits.
 
     Raises
     ------
@@ -62,43 +58,23 @@ class Engine:
         If the model cannot be loaded.
     """
 
-    def __init__(self, model: Path, workers: int) -> None:
-        cv2.setNumThreads(1)  # the workers are the threads; OpenCV's own would wait for each other by spinning
+    def __init__(self, model: Path) -> None:
+        cv2.setNumThreads(1)  # the processes are the threads; OpenCV's own would wait for each other by spinning
         self.path = find_model(model)
-        self._models: queue.SimpleQueue[Model] = queue.SimpleQueue()
-        for _ in range(workers):
-            loaded = load_model(self.path)
-            loaded.judge([np.zeros((WARM_UP_PX, WARM_UP_PX, 3), np.uint8)])  # builds the interpreter
-            self._models.put(loaded)
-        self.version, self.sha256 = loaded.side.version, loaded.side.sha256
-
-    @contextmanager
-    def _model(self) -> Iterator[Model]:
-        """Lend a copy of the model; the interpreter behind it serves one thread at a time."""
-        model = self._models.get()
-        try:
-            yield model
-        finally:
-            self._models.put(model)
+        self.model = load_model(self.path)
+        self.model.judge([np.zeros((WARM_UP_PX, WARM_UP_PX, 3), np.uint8)])  # builds the interpreter
 
     def score(self, file: MemoryFile, max_pixels: int, z_step_um: float | None = None) -> Scored:
         """Score one image; raises InputError where it cannot be read."""
         image = read_image(file, max_pixels)
-        with self._model() as model:
-            judged = model.judge([image])
-            move = move_from_judged(judged, model.side, z_step_um)
+        judged = self.model.judge([image])
+        move = move_from_judged(judged, self.model.side, z_step_um)
         return Scored(row_of(file.name, judged), move, quantities_of(image, judged))
 
-    def score_batch(
-        self, files: Sequence[MemoryFile], max_pixels: int, z_step_um: float | None, go_on: Callable[[], None]
-    ) -> list[Scored]:
-        """Score images one after the other; an unreadable one becomes a row that says why.
-
-        ``go_on`` is called before each and raises where the request's time is over.
-        """
+    def score_batch(self, files: Sequence[MemoryFile], max_pixels: int, z_step_um: float | None) -> list[Scored]:
+        """Score images one after the other; an unreadable one becomes a row that says why."""
         scored = []
         for file in files:
-            go_on()
             try:
                 scored.append(self.score(file, max_pixels, z_step_um))
             except InputError as error:
@@ -107,17 +83,16 @@ class Engine:
 
     def pick(self, stack: Stack, method: str | None, z_step_um: float | None, thumbnail_px: int) -> Picked:
         """Find the best plane of a stack; thumbnails only where their size is not 0."""
-        signed = uses_scores(method)
-        with self._model() as model:
-            pick = pick_focus(
-                stack,
-                method=method,
-                model=model if signed else None,
-                z_step_um=z_step_um,
-                thumbnail_px=thumbnail_px,
-            )
+        pick = pick_focus(
+            stack,
+            method=method,
+            model=self.model if uses_scores(method) else None,
+            z_step_um=z_step_um,
+            thumbnail_px=thumbnail_px,
+        )
         pictures = pick.thumbnails or (None,) * pick.n_slices
-        return Picked(pick, [None if picture is None else as_data_url(picture) for picture in pictures])
+        step = z_step_um or (abs(stack.z_um[1] - stack.z_um[0]) if stack.z_um and len(stack.z_um) > 1 else None)
+        return Picked(pick, [None if picture is None else as_data_url(picture) for picture in pictures], step)
 
 
 def as_data_url(picture: np.ndarray) -> str:

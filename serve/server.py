@@ -10,6 +10,7 @@ import uvicorn
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.serve.app import create_app
+from focus_picker.serve.protocol import LimitedServer, limited
 from focus_picker.serve.settings import Settings
 
 GRACE_SECONDS = 10  # for requests in flight when the service is told to stop
@@ -33,7 +34,7 @@ def run(settings: Settings, host: str, port: int, announce: Callable[[str], None
         If the model cannot be loaded or the address cannot be listened on.
     """
     with _listen(host, port) as listener:
-        app = create_app(settings)
+        app = create_app(settings, trusted=_is_loopback(host))
         if not settings.token and not _is_loopback(host):
             print(
                 f"warning: {host} is open to the network and FOCUS_PICKER_TOKEN is not set: anyone there may use this",
@@ -43,7 +44,7 @@ def run(settings: Settings, host: str, port: int, announce: Callable[[str], None
             app,
             log_level="warning",
             access_log=False,
-            limit_concurrency=settings.max_connections,
+            http=limited(settings),
             timeout_keep_alive=30,
             timeout_graceful_shutdown=GRACE_SECONDS,
             server_header=False,
@@ -52,7 +53,7 @@ def run(settings: Settings, host: str, port: int, announce: Callable[[str], None
         announce(f"http://{shown}:{listener.getsockname()[1]}")
         # uvicorn finishes what is in flight and then raises the signal again; Ctrl-C is how a service is meant to end.
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+            LimitedServer(config).run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,17 +1,20 @@
 """Figures of the running service in Prometheus' text format: requests, scores, and how the latest images look."""
 
+import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from focus_picker.dataset.version import VERSION
 from focus_picker.drift.profile import UNSURE, Profile, rolling_drift
 from focus_picker.drift.quantities import QUANTITIES
-from focus_picker.serve.engine import Picked, Scored
+from focus_picker.serve.pool import Pool
 
 disable_created_metrics()  # a time of birth for every series would double the text
 
@@ -40,10 +43,10 @@ class Rolling:
     def __init__(self, length: int) -> None:
         self._rows: deque[dict[str, float]] = deque(maxlen=length)
 
-    def add(self, scored: Scored) -> None:
-        """Take in one image; an unreadable one has nothing to give."""
-        if scored.quantities:
-            self._rows.append(scored.quantities)
+    def add(self, quantities: dict[str, float]) -> None:
+        """Take in one image (``drift.quantities``); an unreadable one has nothing to give."""
+        if quantities:
+            self._rows.append(quantities)
 
     def values(self) -> dict[str, np.ndarray]:
         """Return the values of each quantity, oldest first; empty arrays before the first image."""
@@ -94,13 +97,56 @@ class RollingCollector(Collector):
             yield family
 
 
+class WorkerCollector(Collector):
+    """What service and model are, and what the worker processes take.
+
+    Parameters
+    ----------
+    pool
+        The workers.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families; memory and time of processes where the system tells them."""
+        model = self._pool.model
+        about = {"version": VERSION, "model": model.name, "model_version": str(model.version)}
+        about |= {"model_sha256": model.sha256, "calibrated": str(model.calibrated).lower()}
+        yield InfoMetricFamily(f"{PREFIX}_build", "Versions of service and model.", about)
+        yield CounterMetricFamily(
+            f"{PREFIX}_workers_replaced", "Workers that were killed or died.", self._pool.replaced
+        )
+        found = [figures for pid in self._pool.pids if (figures := _process_figures(pid))]
+        yield GaugeMetricFamily(f"{PREFIX}_workers", "Worker processes.", len(found))
+        memory = sum(memory for memory, _ in found)
+        yield GaugeMetricFamily(
+            f"{PREFIX}_workers_resident_bytes", "Memory of the workers, shared parts in each.", memory
+        )
+        yield GaugeMetricFamily(
+            f"{PREFIX}_workers_cpu_seconds", "Processor time of the workers that run.", sum(cpu for _, cpu in found)
+        )
+
+
+def _process_figures(pid: int) -> tuple[int, float] | None:
+    """Resident bytes and processor seconds of a process, None where they cannot be read."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+    return int(fields[21]) * os.sysconf("SC_PAGE_SIZE"), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Telemetry:
     """Counters of one service, with a registry of its own so that two services may live in one process."""
 
-    def __init__(self, rolling_images: int, reference: Profile | None = None) -> None:
+    def __init__(self, rolling_images: int, pool: Pool, reference: Profile | None = None) -> None:
+        self.paths: frozenset[str] = frozenset()
         self.registry = CollectorRegistry()
         self.rolling = Rolling(rolling_images)
         self.registry.register(RollingCollector(self.rolling, reference))
+        self.registry.register(WorkerCollector(pool))
         ProcessCollector(registry=self.registry)
         self.requests = Counter(f"{PREFIX}_requests", "Requests answered.", ["path", "status"], registry=self.registry)
         self.seconds = Histogram(
@@ -112,15 +158,14 @@ class Telemetry:
         self.images = Counter(f"{PREFIX}_images", "Single images scored.", ["status"], registry=self.registry)
         self.stacks = Counter(f"{PREFIX}_stacks", "Stacks picked.", ["status"], registry=self.registry)
 
-    def count_images(self, scored: Sequence[Scored]) -> None:
-        """Count single images and take them into the rolling figures."""
-        for one in scored:
-            self.images.labels(one.row.status).inc()
-            self.rolling.add(one)
+    def count_image(self, status: str, quantities: dict[str, float]) -> None:
+        """Count a single image and take it into the rolling figures, unless it has no quantities."""
+        self.images.labels(status).inc()
+        self.rolling.add(quantities)
 
-    def count_stack(self, picked: Picked) -> None:
+    def count_stack(self, status: str) -> None:
         """Count one stack."""
-        self.stacks.labels(picked.pick.status).inc()
+        self.stacks.labels(status).inc()
 
     def exposition(self) -> bytes:
         """Return the text that ``/metrics`` answers."""

@@ -24,8 +24,10 @@ def _centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def reduced(image: np.ndarray, size: int) -> np.ndarray:
     """8-bit copy of ``(H, W, 3)`` with a longer side of at most ``size`` pixels; nothing is enlarged."""
-    factor = min(1.0, size / max(image.shape[:2]))
-    return cv2.resize(to_uint8(image), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    height, width = image.shape[:2]
+    factor = min(1.0, size / max(height, width))
+    to = max(1, round(factor * width)), max(1, round(factor * height))
+    return cv2.resize(to_uint8(image), to, interpolation=cv2.INTER_AREA)
 
 
 def thumbnails(images: Sequence[np.ndarray | None], size: int) -> tuple[np.ndarray | None, ...]:

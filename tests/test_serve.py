@@ -1,11 +1,9 @@
 """The service's answers: the same as the command line's, and one sentence for whatever cannot be used."""
 
-import asyncio
 import base64
 import io
 import json
 import random
-import time
 import zipfile
 
 import numpy as np
@@ -23,7 +21,7 @@ from focus_picker.drift.quantities import QUANTITIES
 from focus_picker.models import DEFAULT_MODEL
 from focus_picker.serve import answers
 from focus_picker.serve.app import create_app
-from focus_picker.serve.refusals import Refusal
+from focus_picker.serve.refusals import CODES
 from focus_picker.serve.settings import Settings, load_settings
 from focus_picker.stack_inference.loading import load_model
 from focus_picker.stack_inference.single_image import score_files
@@ -39,19 +37,20 @@ from tests.uploads import (
     zipped,
 )
 
-TOKEN = "correct horse battery"
+TOKEN = "correct-horse-battery"
+PROBLEM = ["type", "title", "status", "detail", "code"]
 GUARDED = [("POST", "/score"), ("POST", "/score-batch"), ("POST", "/pick-focus"), ("GET", "/metrics")]
 SLICES = example_slices()
 
 
 @pytest.fixture(scope="module")
 def client():
-    with TestClient(create_app(Settings(workers=1))) as one:
+    with TestClient(create_app(Settings(workers=1)), base_url="http://localhost") as one:
         yield one
 
 
 def client_with(**settings):
-    return TestClient(create_app(Settings(workers=1, **settings)))
+    return TestClient(create_app(Settings(workers=1, **settings)), base_url="http://localhost")
 
 
 def test_health_tells_model_and_hash(client):
@@ -100,7 +99,8 @@ def test_a_bad_file_stops_no_other_of_a_batch(client):
     assert [one["status"] == "unreadable" for one in answer["images"]] == [False, True, False]
     assert (answer["n_images"], answer["n_unreadable"]) == (3, 1)
     assert "bad.jpg" in answer["images"][1]["problem"]
-    assert answer["images"][0] == client.post("/score", files=form(SLICES[:1])).json()
+    alone = client.post("/score", files=form(SLICES[:1])).json()
+    assert {**answer["images"][0], "model": answer["model"]} == alone
 
 
 def test_a_batch_may_be_a_zip(client):
@@ -115,6 +115,8 @@ def test_a_pick_is_that_of_the_command(client, capsys):
     answer = client.post("/pick-focus?name=example&z_step_um=0.5", files=form(SLICES)).json()
     slices = [{key: value for key, value in one.items() if key != "thumbnail"} for one in answer.pop("slices")]
     assert answer.pop("fit")
+    assert answer.pop("standard_error_um") == pytest.approx(0.5 * answer["standard_error"], rel=1e-4)
+    assert answer.pop("model")["name"] == DEFAULT_MODEL.name
     assert {**answer, "slices": slices} == expected
     assert answer["status"] == "ok"
 
@@ -188,9 +190,9 @@ def jpeg_tiff():
     return example_tiff(compression="jpeg")
 
 
-def png():
+def png(side=40):
     buffer = io.BytesIO()
-    Image.fromarray(made_cell(2, 40, 40)).save(buffer, "PNG")
+    Image.fromarray(made_cell(2, side, side)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -213,10 +215,22 @@ REFUSED = {
     "all slices damaged": ("/pick-focus", [(n, c[:800]) for n, c in SLICES], 422, "no slice can be read"),
     "one image is no stack": ("/pick-focus", SLICES[:1], 422, "single file"),
     "one page is no stack": ("/pick-focus", [("z.tif", grey_tiff())], 422, "no stack"),
-    "stack among files": ("/pick-focus", [("z.tif", example_tiff()), SLICES[0]], 422, "stack of its own"),
+    "stack among files": ("/pick-focus", [("z.tif", example_tiff()), SLICES[0]], 422, "2 stacks"),
+    "two zips": ("/pick-focus", [("a.zip", zipped(SLICES)), ("b.zip", zipped(SLICES))], 422, "2 stacks"),
+    "two tiffs": ("/pick-focus", [("a.tif", example_tiff()), ("b.tif", example_tiff())], 422, "2 stacks"),
+    "one name twice": ("/pick-focus", [*SLICES, SLICES[3]], 422, "the name 3.jpg"),
+    "one zip twice": ("/pick-focus", [("a.zip", zipped(SLICES))] * 2, 422, "the name 0.jpg"),
+    "long name": ("/pick-focus", [(f"{'1' * 309}.jpg", SLICES[0][1]), SLICES[1]], 422, "255 letters"),
+    "long name in a zip": ("/pick-focus", [("a.zip", zipped([(f"{'1' * 4300}.jpg", SLICES[0][1])]))], 422, "255"),
+    "charset that is none": ("/score", (b"x", "multipart/form-data; boundary=b; charset=undefined"), 400, "form"),
     "a stack to score": ("/score", [("z.tif", example_tiff())], 422, "stack"),
     "two images to score": ("/score", SLICES[:2], 422, "/score-batch"),
-    "two folders": ("/pick-focus", [("x.zip", zipped([("a/0.jpg", b"1"), ("b/0.jpg", SLICES[0][1])]))], 422, "folders"),
+    "two folders": (
+        "/pick-focus",
+        [("x.zip", zipped([("a/0.jpg", b"1"), ("b/0.jpg", SLICES[0][1])]))],
+        422,
+        "2 stacks",
+    ),
     "20,000 x 20,000": ("/score", [("a.png", huge_png())], 413, "20000 x 20000"),
     "huge slice of a stack": ("/pick-focus", [*SLICES, ("11.png", huge_png())], 413, "20000 x 20000"),
     "jpeg in tiff": ("/pick-focus", [("z.tif", jpeg_tiff())], 415, "JPEG"),
@@ -243,10 +257,14 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_used_is_refused_in_one_sentence(client, case):
     path, files, status, words = REFUSED[case]
-    sent = form(files) if files else [("other", ("a.jpg", SLICES[0][1]))]
-    answer = client.post(path, files=sent)
+    if isinstance(files, tuple):
+        answer = client.post(path, content=files[0], headers={"content-type": files[1]})
+    else:
+        answer = client.post(path, files=form(files) if files else [("other", ("a.jpg", SLICES[0][1]))])
     assert answer.status_code == status, answer.text
-    assert list(answer.json()) == ["detail"]
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert list(answer.json()) == PROBLEM
+    assert CODES[answer.json()["code"]][0] == answer.json()["status"] == status
     sentence = answer.json()["detail"]
     assert words in sentence
     assert "\n" not in sentence
@@ -348,23 +366,6 @@ def test_a_request_that_takes_too_long_is_given_up():
         answer = hurried.post("/score-batch", files=form(SLICES))
     assert answer.status_code == 503
     assert "longer than" in answer.json()["detail"]
-
-
-def test_work_that_was_given_up_keeps_its_thread():
-    at_once, most = [], []
-
-    def stubborn(go_on):
-        at_once.append(1)
-        most.append(len(at_once))
-        time.sleep(0.2)
-        at_once.pop()
-
-    with client_with(work_seconds=0.05) as hurried:
-        for _ in range(4):
-            with pytest.raises(Refusal) as refused:
-                asyncio.run(hurried.app.state.service.work(stubborn))
-            assert refused.value.status_code == 503
-    assert max(most) == 1  # one worker
 
 
 def test_too_many_requests_are_told_to_come_back(client):
@@ -484,8 +485,100 @@ def test_browsers_are_told_to_stay_here(client):
     headers = client.get("/health").headers
     assert "default-src 'none'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
-    for path in ("/docs", "/redoc", "/static/../app.py", "/static/%2e%2e/app.py"):
-        assert client.get(path).status_code == 404
+    for path in ("/redoc", "/static/../app.py", "/static/%2e%2e/app.py"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert "content-security-policy" in answer.headers
+
+
+def test_a_defect_is_answered_in_the_one_form_with_a_number_to_tell(client, monkeypatch, caplog):
+    monkeypatch.setattr(client.app.state.service.pool, "ask", None)
+    answer = client.post("/score", files=form(SLICES[:1]), headers={"x-request-id": "from-the-proxy"})
+    assert (answer.status_code, answer.json()["code"]) == (500, "failed")
+    assert "from-the-proxy" in answer.json()["detail"]
+    assert "from-the-proxy" in caplog.text
+    assert "content-security-policy" in answer.headers
+
+
+FOREIGN = [
+    ({"sec-fetch-site": "cross-site"}, 403),
+    ({"sec-fetch-site": "same-site"}, 403),
+    ({"origin": "https://evil.example"}, 403),
+    ({"origin": "null"}, 403),
+    ({"host": "evil.example"}, 421),
+    ({"sec-fetch-site": "same-origin", "origin": "http://localhost"}, 200),
+    ({"host": "127.0.0.1:8000", "origin": "http://127.0.0.1:8000"}, 200),
+    ({"host": "[::1]:8000"}, 200),
+]
+
+
+@pytest.mark.parametrize(("headers", "status"), FOREIGN)
+def test_pages_of_other_sites_and_other_names_are_refused_and_move_no_figure(client, headers, status):
+    before = client.get("/metrics").text.count("focus_picker_images_total")
+    figure = len(client.app.state.service.telemetry.rolling._rows)
+    answer = client.post("/score", files=form(SLICES[:1]), headers=headers)
+    assert answer.status_code == status, answer.text
+    assert len(client.app.state.service.telemetry.rolling._rows) == figure + (status == 200)
+    assert before <= client.get("/metrics").text.count("focus_picker_images_total")
+
+
+def test_an_allowed_name_is_served():
+    with client_with(allowed_hosts="microscope.lab, other.lab") as named:
+        assert named.get("/health", headers={"host": "Microscope.lab:443"}).status_code == 200
+        assert named.get("/health", headers={"host": "evil.example"}).status_code == 421
+
+
+def test_drift_can_be_left_out_and_counts_nobody_unknown():
+    for trusted, query, counted in [(True, "", 1), (True, "?drift=false", 0), (False, "", 0)]:
+        with TestClient(create_app(Settings(workers=1), trusted=trusted), base_url="http://localhost") as one:
+            assert one.post(f"/score{query}", files=form(SLICES[:1])).status_code == 200
+            assert f"focus_picker_rolling_images {counted}.0" in one.get("/metrics").text
+
+
+def test_many_stacks_are_many_lines_and_a_bad_one_stops_no_other(client):
+    expected = client.post("/pick-focus?name=b", files=form(SLICES)).json()
+    folders = [(f"data/{folder}/{name}", content) for folder in ("b", "a10", "a9") for name, content in SLICES[:11]]
+    bad = [(f"data/c/{name}", content[:500]) for name, content in SLICES]
+    sent = [("x.zip", zipped([*folders, *bad])), ("z.tif", example_tiff())]
+    answer = client.post("/pick-focus-batch", files=form(sent))
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert [line["stack"] for line in lines] == ["z", "a9", "a10", "b", "c"]
+    assert [line["status"] for line in lines] == ["ok", "ok", "ok", "ok", "unreadable"]
+    assert lines[3] == expected
+    refused = client.post("/pick-focus-batch", files=form([("a.txt", b"x")]))
+    assert (refused.status_code, refused.json()["code"]) == (415, "wrong_type")
+
+
+def test_a_long_thin_stack_has_thumbnails(client):
+    slices = []
+    for place in range(3):
+        buffer = io.BytesIO()
+        Image.fromarray(made_cell(place, 16, 4000)).save(buffer, "PNG")
+        slices.append((f"{place}.png", buffer.getvalue()))
+    answer = client.post("/pick-focus?thumbnails=96", files=form(slices))
+    assert answer.status_code == 200, answer.text
+
+
+def test_head_live_ready_and_build(client):
+    for path in ("/", "/health", "/health/live", "/health/ready"):
+        answer = client.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+    text = client.get("/metrics").text
+    assert f'focus_picker_build_info{{calibrated="false",model="{DEFAULT_MODEL.name}"' in text
+    assert "focus_picker_workers 1.0" in text
+
+
+@pytest.mark.parametrize("token", ["short", "with space in it", "naïve-token-1", ""])
+def test_a_token_that_cannot_be_sent_is_refused_at_the_start(monkeypatch, token):
+    monkeypatch.setenv("FOCUS_PICKER_TOKEN", token)
+    with pytest.raises(InputError, match="FOCUS_PICKER_TOKEN"):
+        load_settings()
+
+
+def test_refusals_before_a_route_are_counted_by_their_path(client):
+    client.post("/score", files=form(SLICES[:1]), headers={"origin": "null"})
+    assert 'focus_picker_requests_total{path="/score",status="403"}' in client.get("/metrics").text
 
 
 def test_settings_come_from_the_environment(monkeypatch):

@@ -44,7 +44,7 @@ def connect(address):
 
 def head(length=None, path="/score"):
     size = f"Content-Length: {length}" if length is not None else "Transfer-Encoding: chunked"
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n{size}\r\n\r\n".encode()
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n{size}\r\n\r\n".encode()
 
 
 def status_of(connection):

@@ -19,4 +19,4 @@ def test_every_answer_is_as_described(tmp_path):
             [*command, f"{address}/openapi.json"], cwd=tmp_path, capture_output=True, text=True, timeout=120
         )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 selected / 5 total" in done.stdout
+    assert "8 selected / 8 total" in done.stdout

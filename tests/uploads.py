@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from PIL import Image
 
 from focus_picker.dataset.images import read_image
 from focus_picker.dataset.stacks import natural_key
@@ -73,3 +74,44 @@ def lying_zip(claimed=100):
     """A zip whose directory says that an entry is small while it unpacks to 64 MB."""
     content = zipped([("0.jpg", bytes(2**26))], zipfile.ZIP_DEFLATED)
     return content.replace(struct.pack("<I", 2**26), struct.pack("<I", claimed))
+
+
+def scan_bomb(side=1500, scans=20_000):
+    """A progressive JPEG of one grey level whose last scan comes again and again; each goes over all blocks."""
+    buffer = io.BytesIO()
+    Image.new("L", (side, side), 128).save(buffer, "JPEG", progressive=True)
+    whole = buffer.getvalue()
+    last = whole.rindex(b"\xff\xda")
+    return whole[:last] + whole[last:-2] * scans + whole[-2:]
+
+
+def declaring_tiff():
+    """A TIFF of one plane whose OME-XML declares ten million."""
+    buffer = io.BytesIO()
+    pixels = '<Pixels DimensionOrder="XYZCT" Type="uint8" SizeX="32" SizeY="32" SizeZ="10000000" SizeC="1" SizeT="1"/>'
+    text = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image>{pixels}</Image></OME>'
+    tifffile.imwrite(buffer, np.zeros((32, 32), np.uint8), description=text, metadata=None)
+    return buffer.getvalue()
+
+
+def overlapping_tiff(directories=300, entries=40_000):
+    """A TIFF whose directories of many entries lie over each other, so that a small file is walked many times."""
+    length = 12 * (entries + directories)
+    head = b"II*\0" + struct.pack("<I", 8)
+    body = bytearray(struct.pack("<HHII", 65000, 1, 1, 0) * (length // 12 + 1))
+    for number in range(directories):
+        at = 12 * number
+        body[at : at + 2] = struct.pack("<H", entries)
+        end = at + 2 + 12 * entries
+        body[end : end + 4] = struct.pack("<I", 8 + 12 * (number + 1) if number < directories - 1 else 0)
+    return head + bytes(body)
+
+
+def crowded_zip(entries=300_000):
+    """A zip whose directory names one empty file very many times."""
+    local = zipped([("0", b"")])
+    start = local.index(b"PK\x01\x02")
+    end = local.index(b"PK\x05\x06")
+    directory = local[start:end] * entries
+    closing = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 65535, 65535, len(directory), start, 0)
+    return local[:start] + directory + closing
