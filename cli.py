@@ -289,6 +289,8 @@ def score(
             print(json.dumps(row.as_row()))
     elif output is None:
         write_scores(rows, sys.stdout, digits=4)
+    if all(row.status == "unreadable" for row in rows):
+        raise InputError(f"none of the {len(rows)} files could be scored; the reasons stand above")
 
 
 @app.command(
@@ -341,7 +343,9 @@ def pick_focus(
     measure: Annotated[str, typer.Option(help="Focus measure of the sharpness curve.")] = "tenengrad",
     z_step_um: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Distance of the slices; best_z_um is given when known.", show_default=False),
+        typer.Option(
+            min=0.001, max=1000, help="Distance of the slices; best_z_um is given when known.", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
     output: Annotated[Path | None, typer.Option(help="Write picks.csv here.", show_default=False)] = None,
@@ -382,6 +386,8 @@ def pick_focus(
         plot_picks(picks, plot)
     if sheet is not None:
         picked_sheet(picks, sheet)
+    if all(pick.status == "unreadable" for pick in picks):
+        raise InputError(f"none of the {len(picks)} stacks could be read; the reasons stand above")
 
 
 @app.command(epilog="Example: `cli.py compare results/runs/baseline results/runs/cnn --output results`")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from focus_picker.dataset.errors import InputError, first_fault
-from focus_picker.dataset.files import write_text
+from focus_picker.dataset.files import refuse_passage, write_text
 
 Declared = TypeVar("Declared")
 
@@ -45,7 +45,7 @@ def read_yaml(path: str | Path, declaration: type[Declared], *, what: str, fix: 
     def validate(content: bytes) -> Declared:
         try:
             values = yaml.safe_load(content)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError, ValueError) as error:  # bad syntax, thousands of levels, a month 13
             raise InputError(
                 f"{path} is no {what} (not readable YAML: {' '.join(str(error).split())}): {fix}."
             ) from None
@@ -90,6 +90,7 @@ def _validated(
     path: str | Path, declaration: Any, what: str, fix: str, validate: Callable[[bytes], Declared]
 ) -> Declared:
     try:
+        refuse_passage(Path(path))
         content = Path(path).read_bytes()
     except FileNotFoundError:
         raise InputError(f"{what} {path} does not exist: {fix}.") from None

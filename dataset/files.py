@@ -70,6 +70,12 @@ def _move(temporary: Path, target: Path) -> None:
     os.replace(temporary, target)
 
 
+def refuse_passage(path: Path) -> None:
+    """Raise InputError for a pipe or a device where a file is to be read: reading it might never end."""
+    if is_passage(path):
+        raise InputError(f"{path} is a pipe or a device, not a file: save it as a file first.")
+
+
 def check_output(output: Path, read: Iterable[Path], *, folder: bool = False) -> None:
     """Refuse a place that cannot be written, or where a result would replace or join what is read.
 

@@ -14,12 +14,15 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin
 
 from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import refuse_passage
+from focus_picker.dataset.jpeg import is_damaged
 from focus_picker.dataset.limits import DEFAULT_MAX_PIXELS, check_size
 from focus_picker.dataset.memory import ImageFile, as_image_file
 
@@ -28,6 +31,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Shares of red, green and blue in grey (ITU-R BT.601), as in ``cv2.COLOR_RGB2GRAY``."""
+
+TWELVE_BITS = 4095
 
 SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
@@ -67,8 +72,8 @@ def read_image(path: str | ImageFile, max_pixels: int = DEFAULT_MAX_PIXELS) -> n
     numpy.ndarray
         (H, W, 3), C-contiguous and writable. ``uint8`` for sources of up to 8 bits a sample. ``uint16`` for deeper
         ones, scaled so that the declared range maps to 65535: OME SignificantBits, a TIFF MaxSampleValue that is a
-        camera's full scale (2^n - 1; other values are statistics of the picture), BitsPerSample, or else the whole
-        container. Nothing is clipped: a value above its declared range is refused.
+        camera's full scale (2^n - 1; other values are statistics of the picture), BitsPerSample, or else
+        :func:`assumed_maximum`. Nothing is clipped: a value above its declared range is refused.
 
     Raises
     ------
@@ -82,6 +87,23 @@ def read_image(path: str | ImageFile, max_pixels: int = DEFAULT_MAX_PIXELS) -> n
         raise InputError(_refusal(path, kind))
     image = READERS[kind](path, max_pixels)
     return np.ascontiguousarray(image)
+
+
+def assumed_maximum(array: np.ndarray) -> int:
+    """Full scale of a picture that declares none: 4095 where 16 bits hold no larger value, else the whole container.
+
+    Cameras of 12 bits are written so. A bright-field picture of 16 bits that is darker than a sixteenth was hardly
+    exposed, and on a sixteenth of the scale its grey levels would drown in rounding.
+    """
+    if array.dtype.itemsize == 2 and array.size and int(array.max()) <= TWELVE_BITS:
+        return TWELVE_BITS
+    return int(np.iinfo(array.dtype).max) if array.dtype != bool else 1
+
+
+def scale_to(array: np.ndarray, maximum: int) -> np.ndarray:
+    """Map 0..maximum, which holds every value, to the full range of the array's own type."""
+    full = int(np.iinfo(array.dtype).max)
+    return ((array.astype(np.uint32) * full + maximum // 2) // maximum).astype(array.dtype)
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
@@ -116,6 +138,8 @@ def image_format(path: str | ImageFile) -> str:
     """
     path = as_image_file(path)
     try:
+        if isinstance(path, Path):
+            refuse_passage(path)
         with path.open("rb") as file:
             head = file.read(16)
     except FileNotFoundError:
@@ -154,10 +178,11 @@ def _count_frames(path: ImageFile) -> int:
 
 def _read_jpeg(path: ImageFile, max_pixels: int) -> np.ndarray:
     data = path.read_bytes()
-    # Pillow is content when only the end marker is missing. The last scan starts at the last SOS (FF DA), and in a
-    # scan FF is always followed by 00 or a restart marker, so an end marker (FF D9) must come after it.
-    if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-        raise InputError(f"{path} is truncated (the JPEG ends before its end marker): copy or export it again.")
+    if is_damaged(data):
+        raise InputError(
+            f"{path} is truncated or damaged (its JPEG data end early, or hold zeros where pixels should be): "
+            "copy or export it again."
+        )
     return _decode(path, data, "JPEG", max_pixels)
 
 
@@ -246,10 +271,11 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _decode_deep_png(data: bytes) -> np.ndarray:
-    """Decode a PNG of 16 bits a sample; the format itself defines 65535 as full scale."""
+    """Decode a PNG of 16 bits a sample."""
     from imagecodecs import png_decode  # 0.2 s to import
 
     image = png_decode(data)  # (H, W) or (H, W, S)
     image = image if image.ndim == 3 else image[:, :, np.newaxis]
     colour = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, :1]
+    colour = scale_to(colour, assumed_maximum(colour))
     return np.repeat(colour, 3, axis=2) if colour.shape[2] == 1 else colour

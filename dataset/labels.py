@@ -18,12 +18,16 @@ import numpy as np
 import pandas as pd
 
 from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import refuse_passage
 from focus_picker.dataset.stacks import STACKS_FOLDER, slice_numbers
 
 LABELS_FILE = "focus_labels.csv"
 TRUTH_FILE = "truth.csv"
 UNLABELLED = ("", "na", "n/a", "nan")
 """Scores (in lower case) that mean: seen by nobody yet."""
+
+LARGEST_NUMBER = 100_000
+"""Of a score, a defocus or a slice; a larger one is a slip."""
 
 Row = tuple[int, list[str]]  # number in the file, one cell for each column asked for
 
@@ -144,16 +148,21 @@ def _add_groups(labels: pd.DataFrame) -> pd.DataFrame:
 def _read_rows(file: Path, columns: tuple[str, ...]) -> list[Row]:
     """Read the named columns of a CSV file, whatever their order; blank lines are passed over."""
     try:
+        refuse_passage(file)
         # "utf-8-sig" drops the byte order mark that spreadsheets write.
         with file.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.reader(handle, skipinitialspace=True)
             header = next(reader, [])
             positions = _find_columns(file, header, columns)
-            rows = [
-                (reader.line_num, [cells[at].strip() if at < len(cells) else "" for at in positions])
-                for cells in reader
-                if any(cell.strip() for cell in cells)
-            ]
+            rows = []
+            for cells in reader:
+                if any(cell.strip() for cell in cells[len(header) :]):
+                    raise InputError(
+                        f"{file} row {reader.line_num} has {len(cells)} cells under {len(header)} headings (a decimal "
+                        "comma?): write decimals with a point, and texts that hold a comma in quotes."
+                    )
+                if any(cell.strip() for cell in cells):
+                    rows.append((reader.line_num, [cells[at].strip() if at < len(cells) else "" for at in positions]))
     except FileNotFoundError:
         raise InputError(f"{file} does not exist: a data set needs one, with columns {','.join(columns)}.") from None
     except OSError as error:
@@ -255,6 +264,6 @@ def _parse_finite(text: str) -> float:
         number = math.nan
     if math.isnan(number):
         raise ValueError(f"has {text!r} where a number is needed: correct it, or leave it empty if unknown")
-    if math.isinf(number):
-        raise ValueError(f"has the infinite value {text}: correct it, or leave it empty if unknown")
+    if abs(number) > LARGEST_NUMBER:
+        raise ValueError(f"has the value {text}, beyond {LARGEST_NUMBER}: correct it, or leave it empty if unknown")
     return number

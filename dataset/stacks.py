@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
+from math import gcd
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,9 @@ STACKS_FOLDER = "cell_stacks"
 """Where a data set keeps its stacks."""
 
 TIFF_SUFFIXES = (".tif", ".tiff")
+
+LARGEST_NUMBER = 2**53
+"""Of a slice; larger ones are times or keys, and floating point would mix them up."""
 
 File = TypeVar("File", Path, MemoryFile)
 
@@ -186,31 +190,57 @@ def images_below(folder: Path, *, into_datasets: bool = True) -> list[Path]:
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Key that sorts text as people do: runs of digits by value, the rest without regard to case."""
     parts = re.findall(r"\d+|\D+", name)
-    key = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts)
+    digits = [part.lstrip("0") for part in parts]  # of equal length they sort by value, and none is too long to be one
+    key = tuple(
+        (0, len(value), value) if part.isdecimal() else (1, 0, part.casefold())
+        for part, value in zip(parts, digits, strict=True)
+    )
     return (*key, (2, 0, name))  # names that differ in zeros or case only still have one order
 
 
 def slice_numbers(names: Sequence[str]) -> list[int]:
     """Number the slices of one stack from their file names.
 
-    The number is the file's name where that is a whole number (``5.jpg``, ``-3.jpg``), else the last run of digits in
-    it (``z05.tif``). Where some name has none, or two slices would share one, every slice gets its rank in natural
-    order instead, from 0.
+    The number is the last one in each name, with its sign (``-3.jpg``, ``z_-3.tif``) and decimals (``z_0.3.tif``, where
+    all are counted in their largest common step). A dash between a word and a number joins them in ``z-1`` to ``z-9``;
+    it is a sign where some number of the stack has none or a plus. Where some name has no number, two slices would
+    share one, or numbers are too long to be positions, every slice gets its rank in natural order instead, from 0.
     """
-    numbers = [_number_in(Path(name).stem) for name in names]
-    known = [number for number in numbers if number is not None]
-    if len(known) == len(names) and len(set(known)) == len(known):
-        return known
+    stems = [Path(name).stem for name in names]
+    for read in (_decimals, _integers):
+        numbers = read(stems)
+        if numbers and len(set(numbers)) == len(names) and max(map(abs, numbers)) <= LARGEST_NUMBER:
+            return numbers
     order = sorted(range(len(names)), key=lambda index: natural_key(names[index]))
     ranks = {index: rank for rank, index in enumerate(order)}
     return [ranks[index] for index in range(len(names))]
 
 
-def _number_in(stem: str) -> int | None:
-    if re.fullmatch(r"[+-]?[0-9]+", stem):
-        return int(stem)
-    runs = re.findall(r"[0-9]+", stem)
-    return int(runs[-1]) if runs else None
+def _integers(stems: Sequence[str]) -> list[int]:
+    """Last whole number of each stem with its sign; empty where one has none."""
+    found = [re.search(r"([+-]?)([0-9]+)[^0-9]*$", stem) for stem in stems]
+    return _signed([(match, match[2]) for match in found if match], len(stems))
+
+
+def _decimals(stems: Sequence[str]) -> list[int]:
+    """Last number of each stem in steps that divide all; empty where none has decimals, or ``1.10`` follows ``1.9``."""
+    found = [re.search(r"([+-]?)([0-9]+)(?:\.([0-9]+))?[^0-9.]*$", stem) for stem in stems]
+    fractions = [match[3] or "" for match in found if match]
+    places = max(map(len, fractions), default=0)
+    counts_on = any(part.endswith("0") and len(part) > min(map(len, filter(None, fractions))) for part in fractions)
+    if not places or counts_on:
+        return []
+    parts = [(match, match[2] + (match[3] or "").ljust(places, "0")) for match in found if match]
+    numbers = _signed(parts, len(stems))
+    step = gcd(*numbers) or 1
+    return [number // step for number in numbers]
+
+
+def _signed(parts: Sequence[tuple[re.Match[str], str]], wanted: int) -> list[int]:
+    """Whole numbers of the digits of each match with its sign; empty unless as many as ``wanted``."""
+    joined = all(match[1] == "-" and match.string[: match.start()][-1:].isalnum() for match, _ in parts)
+    numbers = [int(digits[:300]) * (-1 if match[1] == "-" and not joined else 1) for match, digits in parts]
+    return numbers if len(numbers) == wanted else []
 
 
 def _list_images(folder: Path) -> list[Path]:

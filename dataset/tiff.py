@@ -11,6 +11,7 @@ import numpy as np
 import tifffile
 
 from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.images import assumed_maximum, scale_to
 from focus_picker.dataset.limits import DEFAULT_MAX_PIXELS, check_size
 from focus_picker.dataset.memory import ImageFile, MemoryFile, as_image_file
 from focus_picker.dataset.tiff_directories import count_pages
@@ -25,6 +26,8 @@ Z_AXES = "ZQI"
 
 MOST_SAMPLES = 16  # a pixel; what is not grey or RGB is refused later, by name
 LARGEST_TILE = 4096 * 4096  # pixels; a small picture may lie in one tile of its format's usual size
+
+JPEG_CODECS = ("JPEG", "OJPEG")
 
 PHOTOMETRIC_REFUSED = {
     "SEPARATED": "CMYK, made for printing: export it as RGB",
@@ -258,6 +261,8 @@ def _channel_order(names: tuple[str, ...]) -> list[int]:
 def _check_format(path: ImageFile, page: Any) -> None:
     """Refuse colour models and number types that cannot be turned into RGB of a known range."""
     name = getattr(page.photometric, "name", str(page.photometric))
+    if name == "YCBCR" and page.compression.name not in JPEG_CODECS:  # tifffile turns those of JPEG to RGB itself
+        raise InputError(f"{path} is in YCbCr colours without being JPEG: export it as RGB.")
     if name in PHOTOMETRIC_REFUSED:
         raise InputError(f"{path} is {PHOTOMETRIC_REFUSED[name]}.")
     if page.axes not in ("YX", "YXS", "SYX"):
@@ -274,7 +279,10 @@ def _to_rgb(path: ImageFile, array: np.ndarray, page: Any, significant_bits: int
     photometric = getattr(page.photometric, "name", "")
     if photometric == "PALETTE":
         return _apply_palette(array, np.asarray(page.colormap))
-    array = _scale(path, array, _declared_maximum(page, significant_bits))
+    premultiplied = "ASSOCALPHA" in [sample.name for sample in page.extrasamples] and array.ndim == 3
+    if premultiplied and int(array[:, :, -1].min()) < np.iinfo(array.dtype).max:
+        raise InputError(f"{path} has colours multiplied by their transparency: export it without alpha.")
+    array = _scale(path, array, _declared_maximum(page, significant_bits) or assumed_maximum(array))
     if photometric == "MINISWHITE":
         array = np.iinfo(array.dtype).max - array
     if array.ndim == 2:
@@ -295,20 +303,19 @@ def _apply_palette(array: np.ndarray, colormap: np.ndarray) -> np.ndarray:
 
 
 def _declared_maximum(page: Any, significant_bits: int | None) -> int:
-    """Return the number that means full scale.
+    """Return the number that the file declares to mean full scale, 0 where it says nothing beyond its container.
 
     TIFF 6.0 calls MaxSampleValue a statistic, and many writers store the brightest pixel there, which would scale
     every slice of a stack differently. It is believed only where it is a camera's full scale, 2^n - 1.
     """
     if significant_bits:
         return 2**significant_bits - 1
-    container = 2 ** int(page.bitspersample) - 1
+    if page.bitspersample not in (8, 16):
+        return 2 ** int(page.bitspersample) - 1
     tag = page.tags.get("MaxSampleValue")
-    if tag is None or page.bitspersample <= 8:
-        return container
-    value = int(np.max(tag.value))
+    value = int(np.max(tag.value)) if tag is not None and page.bitspersample > 8 else 0
     is_full_scale = value > 255 and (value & (value + 1)) == 0
-    return value if is_full_scale else container
+    return value if is_full_scale else 0
 
 
 def _scale(path: ImageFile, array: np.ndarray, maximum: int) -> np.ndarray:
@@ -328,4 +335,4 @@ def _scale(path: ImageFile, array: np.ndarray, maximum: int) -> np.ndarray:
             f"{path} holds the value {highest}, above the full scale of {maximum} that it declares: "
             "correct its bit depth (SignificantBits, MaxSampleValue) or export it as plain 16 bit."
         )
-    return ((array.astype(np.uint32) * full + maximum // 2) // maximum).astype(array.dtype)
+    return scale_to(array, maximum)

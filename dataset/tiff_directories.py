@@ -8,9 +8,11 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import refuse_passage
 from focus_picker.dataset.memory import ImageFile, as_image_file
 
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -39,6 +41,8 @@ def count_pages(path: str | ImageFile, at_most: int | None = None) -> int:
 
 def _open(path: ImageFile) -> BinaryIO:
     try:
+        if isinstance(path, Path):
+            refuse_passage(path)
         return path.open("rb")
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}): check the path and its permissions.") from None

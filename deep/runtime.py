@@ -10,7 +10,7 @@ from focus_picker.deep.competence import image_properties, other_side, outside_c
 from focus_picker.deep.quiet import quiet_stderr
 from focus_picker.deep.window import native_window
 from focus_picker.features import measure
-from focus_picker.models.contract import Judgement, ScoreDistribution
+from focus_picker.models.contract import Judgement, ScoreDistribution, unsure_of_small
 from focus_picker.models.feature_head import pooled, turned
 from focus_picker.models.focus_state import UNSURE, focus_state, stated
 from focus_picker.models.side_file import StudentSide, read_model
@@ -68,7 +68,7 @@ class Student:
         """Judge images; see :class:`models.contract.Model`. The properties are those of ``deep.competence``."""
         size = self.side.window_px
         windows = np.stack([native_window(image, size) for image in images]) if images else _no_windows(size)
-        return self.judge_windows(windows)
+        return unsure_of_small(self.judge_windows(windows), images)
 
     def judge_windows(self, windows: np.ndarray) -> Judgement:
         """Judge windows ``(N, size, size, 3)`` uint8 RGB; there may be none."""

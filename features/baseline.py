@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.features import CUES, MEASURES, measure
-from focus_picker.models.contract import Judgement, normal_distribution
+from focus_picker.models.contract import Judgement, normal_distribution, unsure_of_small
 from focus_picker.models.focus_state import UNSURE, focus_state, stated
 from focus_picker.models.intervals import learn_half_widths
 from focus_picker.models.side_file import BaselineSide, FeatureRange, read_model, write_model
@@ -174,7 +174,8 @@ class Baseline(RegressorMixin, BaseEstimator):
         """Judge images; see :class:`models.contract.Model`."""
         check_is_fitted(self, "side_")
         rows = [list(measure(image, self.feature_names_).values()) for image in images]
-        return self._judge(np.array(rows, dtype=np.float32).reshape(len(rows), len(self.feature_names_)))
+        judged = self._judge(np.array(rows, dtype=np.float32).reshape(len(rows), len(self.feature_names_)))
+        return unsure_of_small(judged, images)
 
     def judge_features(self, features: pd.DataFrame) -> Judgement:
         """Judge rows of a feature table."""

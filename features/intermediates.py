@@ -19,6 +19,7 @@ from focus_picker.features import boundary, fourier, kernels
 from focus_picker.features.kernels import mean_absolute, mean_square, steps
 
 LEAST_SIDE_PX = 8  # below it the quarter scale has one pixel left and no boundary has a ring
+MOST_SIDE_PX = 2048
 RED, GREEN, BLUE = 0, 1, 2
 
 BAND_EDGES = (0.012, 0.025, 0.045, 0.07, 0.1, 0.135, 0.175, 0.24)
@@ -63,7 +64,8 @@ class once(Generic[Value]):
 class Intermediates:
     """One image and what is computed from it, lazily, at most once.
 
-    All of it together takes about 100 bytes of memory a pixel, and time in proportion to the pixels.
+    All of it together takes about 100 bytes of memory a pixel, and time in proportion to the pixels: of a larger image
+    the central ``MOST_SIDE_PX`` squared are measured, which hold far more than a cell.
 
     Parameters
     ----------
@@ -79,7 +81,7 @@ class Intermediates:
 
     def __init__(self, image: np.ndarray) -> None:
         check_image(image)
-        self._image = image
+        image = self._image = _bounded(image)
         self.is_colour = image.ndim == 3
         self.height, self.width = image.shape[:2]
         self.size = self.height * self.width
@@ -432,6 +434,12 @@ class Intermediates:
         """Where ``image`` is darker than ``bound``, ``uint8``; None where nothing or all is, or contrast is lacking."""
         inside = (image < bound).view(np.uint8)
         return inside if self.parts.found and 0 < cv2.countNonZero(inside) < inside.size else None
+
+
+def _bounded(image: np.ndarray) -> np.ndarray:
+    height, width = image.shape[:2]
+    top, left = max(0, height - MOST_SIDE_PX) // 2, max(0, width - MOST_SIDE_PX) // 2
+    return image[top : top + MOST_SIDE_PX, left : left + MOST_SIDE_PX]
 
 
 def check_image(image: np.ndarray) -> None:

@@ -5,16 +5,20 @@ images knows nothing else of them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from focus_picker.models.focus_state import UNSURE
 from focus_picker.models.intervals import SIGMA_OF_90
 from focus_picker.models.side_file import SideFile
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LEAST_SIDE_PX = 32
+"""An image with a shorter side than this shows too little of a cell to name a side, however like training it looks."""
 
 COLUMNS = ("score", "lower", "upper", "status")
 
@@ -79,6 +83,12 @@ class Model(Protocol):
 
     def judge(self, images: Sequence[np.ndarray]) -> Judgement:
         """Judge images as ``dataset.images.read_image`` gives them; there may be none."""
+
+
+def unsure_of_small(judged: Judgement, images: Sequence[np.ndarray]) -> Judgement:
+    """The same judgement, ``unsure`` of images below ``LEAST_SIDE_PX``."""
+    small = [min(image.shape[:2]) < LEAST_SIDE_PX for image in images]
+    return replace(judged, status=np.where(small, UNSURE, judged.status)) if any(small) else judged
 
 
 def normal_distribution(score: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> ScoreDistribution:

@@ -189,7 +189,7 @@ def packed_twelve_bit(path, values):
 
 
 def test_brightest_pixel_stored_as_maximum_is_a_statistic_not_a_range(tmp_path):
-    values = twelve_bit() // 2
+    values = twelve_bit() * 2
     options = {"extratags": [("MaxSampleValue", "H", 1, int(values.max()) - 7, True)], "metadata": None}
     np.testing.assert_array_equal(read_image(write_deep(tmp_path / "a.tif", values, **options))[:, :, 0], values)
 

@@ -49,7 +49,16 @@ def test_slices_sort_by_number(tmp_path):
         (["cell3_z04.tif", "cell3_z11.tif"], [4, 11]),
         (["b.png", "a.png", "c.png"], [1, 0, 2]),
         (["sharp.png", "7.png"], [1, 0]),  # digits sort before letters
-        (["0.5um.png", "1.5um.png", "10.5um.png"], [0, 1, 2]),
+        (["0.5um.png", "1.5um.png", "10.5um.png"], [1, 3, 21]),
+        (["z-5.png", "z-4.png", "z+0.png", "z+3.png"], [-5, -4, 0, 3]),
+        (["z-1.png", "z0.png", "z1.png"], [-1, 0, 1]),
+        (["slice_-5.png", "slice_-4.png"], [-5, -4]),
+        (["z-1.png", "z-2.png"], [1, 2]),  # a dash that joins
+        (["z-2.5.png", "z-2.png", "z0.5.png"], [-5, -4, 1]),
+        (["z_0.3.png", "z_0.6.png", "z_1.2.png"], [1, 2, 4]),
+        (["v1.9.png", "v1.10.png"], [9, 10]),
+        (["a.001.png", "a.002.png"], [1, 2]),
+        (["9" * 202 + ".png", "8" * 202 + ".png"], [1, 0]),
         (["z1_c0.png", "z10_c0.png", "z2_c0.png"], [0, 2, 1]),
         (["1.jpg", "1.png"], [0, 1]),
         ([], []),
