@@ -10,18 +10,17 @@ import numpy as np
 from benchmarks.report import Row
 from focus_picker.dataset.stacks import find_stacks
 from focus_picker.models.contract import Model
-from focus_picker.models.stack_calibration import UNCALIBRATED
 from focus_picker.stack_inference.curve_fit import CurveFit
 from focus_picker.stack_inference.curves import CURVES
-from focus_picker.stack_inference.pick import Pick, pick_from_scores
+from focus_picker.stack_inference.peak_learning import is_for_learning, load_curves
+from focus_picker.stack_inference.pick import Pick, calibration_of, pick_from_scores
 from focus_picker.stack_inference.scoring import StackScores, score_stack
-from focus_picker.stack_inference.template_learning import is_for_learning, load_curves
 
 DROPPED, DRAWS = (1, 2, 4), 30
 
 
 def curve_rows(folder: Path, measure: str, every: int) -> list[Row]:
-    """Split-half rows of all curve files; of the white blood cells those that the template was not learned from."""
+    """Split-half rows of all curve files; of the white blood cells those that nothing was learned from."""
     rows = []
     for path in sorted(folder.glob("*.npz"), key=lambda path: -path.stat().st_size):
         seen = path.stem == "wbc"
@@ -70,7 +69,7 @@ def smear_rows(folder: Path, models: Mapping[str, Model]) -> list[Row]:
     scores = score_stack(stack)
     rows = [smear_row(method, scores, partial(pick_from_scores, method=method)) for method in CURVES]
     for label, model in models.items():
-        pick = partial(pick_from_scores, calibration=model.side.stack_calibration or UNCALIBRATED)
+        pick = partial(pick_from_scores, calibration=calibration_of(model))
         rows.append(smear_row(f"fused ({label})", score_stack(stack, model=model), pick))
     return rows
 
@@ -95,10 +94,6 @@ def without(scores: StackScores, gaps: np.ndarray) -> StackScores:
         values[gaps] = np.nan
         return values
 
-    names = ("sharpness", "grey_spread", "score", "lower", "upper")
-    scores = replace(scores, **{name: gapped(getattr(scores, name)) for name in names})
-    if scores.distribution is None:
-        return scores
-    return replace(
-        scores, distribution=replace(scores.distribution, probability=gapped(scores.distribution.probability))
-    )
+    names = ("sharpness", "grey_spread", "score")
+    panel = None if scores.panel is None else np.array([gapped(curve) for curve in scores.panel])
+    return replace(scores, panel=panel, **{name: gapped(getattr(scores, name)) for name in names})

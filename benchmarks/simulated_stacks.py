@@ -13,21 +13,19 @@ from benchmarks.naive_measures import NAIVE, grey_of
 from benchmarks.report import Row
 from focus_picker.dataset.simulation.generate import simulate_dataset
 from focus_picker.dataset.simulation.instrument import load_instrument
-from focus_picker.dataset.stacks import find_stacks
+from focus_picker.dataset.stacks import Stack
 from focus_picker.models.contract import Model
 from focus_picker.models.intervals import SIGMA_OF_90
-from focus_picker.models.stack_calibration import UNCALIBRATED
-from focus_picker.stack_inference.calibration import best_planes
 from focus_picker.stack_inference.decide import METHODS, NEEDS_SCORES
 from focus_picker.stack_inference.loading import load_model
-from focus_picker.stack_inference.pick import Pick, pick_from_scores
+from focus_picker.stack_inference.pick import Pick, calibration_of, pick_from_scores
 from focus_picker.stack_inference.scoring import score_stack
 from focus_picker.training.baseline_run import run_baseline
 from focus_picker.training.default_data import crop_is_for_training
 
 SEEDS = {"test": 7, "train": 8}
 BY_SHARPNESS = [method for method in METHODS if method not in NEEDS_SCORES]
-BY_SCORES = ("zero_crossing", "posterior", "fused")
+BY_SCORES = ("zero_crossing", "fused")
 
 
 # the peers: what one writes in ten lines
@@ -57,6 +55,36 @@ PEERS: dict[str, Callable[[np.ndarray], float]] = {
     "scikit-image blur_effect": blur_effect,
 }
 PEER_FITS: dict[str, Callable[[np.ndarray], float]] = {"arg-max": np.argmax, "parabola": naive_parabola}
+
+MIDBAND = (0.125, 0.25)  # of the cutoff 2 NA / wavelength, the fractions that waveorder takes unless told otherwise
+POLYNOMIAL, FINE = 4, 10  # order of its fit over the whole stack, and points a slice among which its maximum is taken
+
+
+@dataclass(frozen=True)
+class Optics:
+    """What waveorder's method has to be told."""
+
+    numerical_aperture: float
+    pixel_um: float
+    wavelength_um: float = 0.54
+
+
+def midband_power(image: np.ndarray, optics: Optics) -> float:
+    """Sum of the spectrum's magnitude over a band of transverse frequencies, as waveorder describes its method."""
+    grey = grey_of(image).astype(float)
+    cutoff = 2 * optics.numerical_aperture / optics.wavelength_um
+    frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n, optics.pixel_um) for n in grey.shape), indexing="ij"))
+    band = (frequency > MIDBAND[0] * cutoff) & (frequency < MIDBAND[1] * cutoff)
+    return float(np.abs(np.fft.fft2(grey))[band].sum())
+
+
+def polynomial_peak(focus: np.ndarray) -> float:
+    """Maximum of a polynomial through the whole stack, on a grid of ``FINE`` points a slice."""
+    index = np.arange(len(focus))
+    fine = np.linspace(0, len(focus) - 1, FINE * len(focus))
+    middle = index.mean()
+    order = min(POLYNOMIAL, len(focus) - 1)
+    return float(fine[np.argmax(np.polyval(np.polyfit(index - middle, focus, order), fine - middle))])
 
 
 # the data, and the models that an instrument has of its own
@@ -109,24 +137,49 @@ class Workshop:
 # the tables
 
 
-def truth_rows(instrument: str, dataset: Path, models: Mapping[str, Model], limit: int) -> list[Row]:
-    """Error of every peer and method against the truth, the latter with every model."""
-    stacks, known = find_stacks(dataset)[:limit], best_planes(dataset)
+def truth_rows(
+    instrument: str,
+    stacks: Sequence[Stack],
+    known: Mapping[str, float],
+    models: Mapping[str, Model],
+    optics: Optics | None = None,
+) -> list[Row]:
+    """Error of every peer and method against the ``known`` planes, the latter with every model.
+
+    waveorder's method takes part where the ``optics`` are known.
+    """
     row = partial(error_row, instrument, np.array([known[stack.name] for stack in stacks]))
     rows = []
-    for peer, measure in PEERS.items():
+    for peer, (measure, fits) in peers(optics).items():
         curves = [np.array([measure(plane.read()) for plane in stack.slices]) for stack in stacks]
-        rows += [row(f"{peer}, {fit}", [find(curve) for curve in curves]) for fit, find in PEER_FITS.items()]
+        rows += [row(f"{peer}, {fit}", [find(curve) for curve in curves]) for fit, find in fits.items()]
     scored = [score_stack(stack) for stack in stacks]
     for method in BY_SHARPNESS:
         rows.append(row(f"{method} (sharpness)", picks=[pick_from_scores(one, method=method) for one in scored]))
     for label, model in models.items():
-        calibration = model.side.stack_calibration or UNCALIBRATED
+        calibration = calibration_of(model)
         scored = [score_stack(stack, model=model) for stack in stacks]
         for method in BY_SCORES:
             picks = [pick_from_scores(one, method=method, calibration=calibration) for one in scored]
-            rows.append(row(f"{method} ({label})", picks=picks) | {"calibration stacks": calibration.stacks})
+            rows.append(
+                row(f"{method} ({label})", picks=picks)
+                | {"calibration stacks": calibration.stacks if calibration else 0}
+            )
     return rows
+
+
+Fits = Mapping[str, Callable[[np.ndarray], float]]
+
+
+def peers(optics: Optics | None) -> dict[str, tuple[Callable[[np.ndarray], float], Fits]]:
+    """Measure and fits of every peer."""
+    found: dict[str, tuple[Callable[[np.ndarray], float], Fits]] = {
+        name: (measure, PEER_FITS) for name, measure in PEERS.items()
+    }
+    if optics:
+        fits = {"arg-max": np.argmax, f"polynomial of order {POLYNOMIAL}": polynomial_peak}
+        found["waveorder's mid-band"] = (partial(midband_power, optics=optics), fits)
+    return found
 
 
 def error_row(

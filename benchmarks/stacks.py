@@ -19,18 +19,23 @@ import numpy as np
 import typer
 
 from benchmarks.crafted_stacks import crafted_rows, strange_rows
+from benchmarks.other_stacks import beside_tenengrad, blood_halves, other_rows
 from benchmarks.real_stacks import curve_rows, smear_rows, split_half_rows
 from benchmarks.report import DATA, ROOT, Output, Report, Row, run, seconds, shown
-from benchmarks.simulated_stacks import BY_SHARPNESS, Workshop, coverage_rows, truth_rows
+from benchmarks.simulated_stacks import BY_SHARPNESS, Optics, Workshop, coverage_rows, truth_rows
+from focus_picker.dataset.simulation.instrument import load_instrument
 from focus_picker.dataset.stacks import find_stacks
 from focus_picker.models import DEFAULT_MODEL
 from focus_picker.models.contract import Model
+from focus_picker.stack_inference.calibration import best_planes
 from focus_picker.stack_inference.loading import load_model
 from focus_picker.stack_inference.pick import pick_focus
 
 INSTRUMENTS = ("oil100", "dry50", "dry40")
 SIMULATION, HALVES = "Simulated from real crops", "Real curves, even planes against odd planes"
 COVERAGE, CRAFTED = "Coverage of the 90 % interval of fused", "Crafted stacks"
+OTHERS, ALL_OTHERS = "Microscopes that nothing was made for: fused without a model", "The same, every method and peer"
+BLOOD_HALVES = "Real blood, even planes against odd planes"
 SHIPPED, OWN = "default model", "own model"
 WORK = ROOT / "results" / "runs" / "stacks_data"
 TIMES = 25
@@ -38,7 +43,7 @@ CAVEATS = (
     "Errors in slices. Test stacks are simulated from crops that neither the shipped nor the instruments' own models "
     "saw. `scatter` is the mean error about the method's own median, so that a constant offset does not "
     "count; `slope` of estimate against truth shows a method that shrinks to the middle. `coverage` is that of the "
-    "90 % interval. Real WBC curves are those that the template was not learned from. Times under Targets are those of "
+    "90 % interval. Real WBC curves are those that nothing was learned from. Times under Targets are those of "
     "the processor; the clock's are under Time."
 )
 
@@ -71,8 +76,13 @@ def compare_methods(
     simulated: list[Row] = []
     for name, folder in folders.items():
         models = given | ({OWN: workshop.own_model(name)} if name in own.split(",") else {})
-        simulated += truth_rows(name, folder, models, stacks)
-    tables = {COVERAGE: coverage_rows(simulated, [*given, OWN]), SIMULATION: simulated}
+        optics = load_instrument(name)
+        told = Optics(optics.numerical_aperture, optics.pixel_um)
+        simulated += truth_rows(name, find_stacks(folder)[:stacks], best_planes(folder), models, told)
+    tables: dict[str, list[Row]] = {COVERAGE: coverage_rows(simulated, [*given, OWN]), SIMULATION: simulated}
+    say("other microscopes")
+    others = other_rows(data, given)
+    tables |= {OTHERS: beside_tenengrad(others), BLOOD_HALVES: blood_halves(data), ALL_OTHERS: others}
     say("real stacks, time")
     tables[HALVES] = curve_rows(data / "focus_curves", measure, every)
     tables["Real smear stack with planes missing"] = smear_rows(data / "smear_stack" / "cell_stacks", given)
@@ -115,17 +125,22 @@ def time_figures(work: Callable[[], object]) -> Row:
 def target_rows(tables: Mapping[str, Sequence[Row]]) -> list[Row]:
     """Figures that were asked for, beside the measured ones; rows without data are left out."""
     names = " / ".join(INSTRUMENTS)
-    wbc = {"file": "wbc.npz", "method": "template"}
+    wbc, alone = {"file": "wbc.npz", "method": "skewed"}, {"method": "fused (sharpness)"}
     shipped, own = {"method": f"fused ({SHIPPED})"}, {"method": f"fused ({OWN})"}
+    others = " / ".join(row["instrument"] for row in tables[OTHERS])
     time_ms = "median processor ms"
     asked: list[tuple[str, str, str, str, dict[str, str]]] = [
-        ("real WBC curves, halves: mean, planes", "0.13", HALVES, "mean", wbc),
+        ("real WBC curves, halves, all stacks: mean, planes", "0.14", HALVES, "mean with end slices", wbc),
         ("real WBC curves, halves: p90, planes", "0.28", HALVES, "p90", wbc),
-        (f"shipped model, {names}: mean error, slices", "0.20", SIMULATION, "mean", shipped),
-        (f"own model, {names}: mean error, slices", "0.10", SIMULATION, "mean", own),
-        (f"own model, {names}: bias, slices", "-0.03 to 0.03", SIMULATION, "bias", own),
-        (f"own model, {names} / all: coverage", "0.87 to 0.93", COVERAGE, "coverage", {"method": OWN}),
-        (f"shipped model, {names} / all: coverage", "0.87 to 0.93", COVERAGE, "coverage", {"method": SHIPPED}),
+        ("real blood, halves by those of Tenengrad, parabola", "0.6", BLOOD_HALVES, "ratio", {"method": "fused"}),
+        (f"{others}: mean error by that of Tenengrad, parabola", "0.9", OTHERS, "ratio", {}),
+        (f"{others}: mean error, slices", "0.05 over the five", OTHERS, "mean", {}),
+        (f"{others}: bias, slices", "-0.05 to 0.05 in colour", OTHERS, "bias", {}),
+        (f"{others}: coverage", "0.85 to 0.95", OTHERS, "coverage", {}),
+        (f"{names}, no model: bias, slices", "-0.05 to 0.05", SIMULATION, "bias", alone),
+        (f"{names}, no model: mean error, slices", "", SIMULATION, "mean", alone),
+        (f"{names}, shipped model: mean error, slices", "as without", SIMULATION, "mean", shipped),
+        (f"{names}, own model: mean error, slices", "as without", SIMULATION, "mean", own),
         ("crafted stacks, the worst kind: right status", "0.99", CRAFTED, "right", {"scorer": "none"}),
         ("the same with the shipped model", "0.99", CRAFTED, "right", {"scorer": SHIPPED}),
         ("10 JPEG files to the pick, one core: ms", "25", "Time", time_ms, {"method": "fused"}),

@@ -189,6 +189,7 @@ class PickAnswer(BaseModel):
     status: str = Field(description="ok, edge, flat, ambiguous, disagree or unreadable.")
     advice: str
     method: str
+    scores_used: bool = Field(False, description="Whether the model's scores passed the stack's test and have a say.")
     slices: list[SliceAnswer]
     fit: FitAnswer | None = None
     model: ModelAnswer | None = None

@@ -68,9 +68,10 @@ def _pick_or_say_why(stack: Stack, options: dict) -> Pick:
     try:
         return pick_focus(stack, **options)
     except InputError as error:
-        nan = math.nan
+        nan, method = math.nan, options["method"]
+        name, count, reason = stack.name, len(stack.slices), str(error)
         return Pick(
-            stack.name, len(stack.slices), None, "", nan, nan, nan, status.UNREADABLE, str(error), options["method"], ()
+            name, count, None, "", nan, nan, nan, status.UNREADABLE, reason, method, scores_used=False, slices=()
         )
 
 

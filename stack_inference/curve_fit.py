@@ -12,7 +12,6 @@ AT_END = "the largest focus value is at an end of the stack"
 REPEATED_Z = "two slices beside the peak share one z"
 NOT_POSITIVE = "focus values beside the peak are negative and have no logarithm"
 NOT_A_PEAK = "the curve does not bend downwards at its largest value"
-VERTEX_OUTSIDE = "the fitted vertex lies outside the slices beside the largest value"
 
 MEDIAN_OF_NORMAL = 0.6745  # median magnitude of a normal variable of standard deviation 1
 

@@ -15,11 +15,11 @@ from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.stacks import Stack
 from focus_picker.models.contract import Model
 from focus_picker.models.intervals import SIGMA_OF_90
-from focus_picker.models.stack_calibration import UNCALIBRATED, StackCalibration
+from focus_picker.models.stack_calibration import StackCalibration
 from focus_picker.stack_inference import status
-from focus_picker.stack_inference.curves import SHARPNESS_ONLY
-from focus_picker.stack_inference.decide import DEFAULT_METHOD, METHODS, NEEDS_SCORES, Finding
+from focus_picker.stack_inference.decide import DEFAULT_METHOD, METHODS, NEEDS_SCORES, Finding, uses_scores
 from focus_picker.stack_inference.scoring import StackScores, score_stack
+from focus_picker.stack_inference.windows import HALF_WEIGHT
 
 SHOWN, SAMPLES = 1.3, 60  # slices of the fitted curve beyond best plane and peak, about what the fit has seen; points
 
@@ -36,7 +36,7 @@ class SlicePick:
 
 @dataclass(frozen=True)
 class Pick:
-    """The best plane of one stack; its fields but for the last two are the keys of ``pick-focus --json``, in order.
+    """The best plane of one stack; its fields but for the last three are the keys of ``pick-focus --json``, in order.
 
     Parameters
     ----------
@@ -59,6 +59,9 @@ class Pick:
         What to do, and which slices were left out and why; empty when there is nothing to say.
     method
         Name in ``METHODS``.
+    scores_used
+        Whether a model's scores passed the stack's test and have a say; where they exist and do not, the advice says
+        why.
     slices
         One entry a slice.
     fitted
@@ -66,6 +69,9 @@ class Pick:
         where the pick is not ``ok`` or was not made by a fit of sharpness.
     thumbnails
         Small uint8 RGB pictures of the slices, None for one that cannot be read; empty unless they were asked for.
+    weighed
+        What counted for sharpness: half axis, by the side of the slices' common window, of the ellipse in its middle on
+        which a pixel has half the weight of the middle one.
     """
 
     stack: str
@@ -78,9 +84,11 @@ class Pick:
     status: str
     advice: str
     method: str
+    scores_used: bool
     slices: tuple[SlicePick, ...]
     fitted: tuple[np.ndarray, np.ndarray] | None = field(default=None, compare=False, repr=False)
     thumbnails: tuple[np.ndarray | None, ...] = field(default=(), compare=False, repr=False)
+    weighed: float = field(default=HALF_WEIGHT, compare=False, repr=False)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -110,7 +118,7 @@ class Pick:
         return f"{self.stack}: {place}{state}{advice}"
 
 
-COLUMNS = tuple(part.name for part in fields(Pick) if part.name not in ("slices", "fitted", "thumbnails"))
+COLUMNS = tuple(part.name for part in fields(Pick) if part.name not in ("slices", "fitted", "thumbnails", "weighed"))
 """Of ``picks.csv``."""
 
 
@@ -134,7 +142,7 @@ def pick_focus(
     method
         A name in ``METHODS``; None takes ``DEFAULT_METHOD``.
     model
-        Gives signed scores, weighed by its own stack calibration. Sharpness still tells ``flat``.
+        Gives signed scores. They have a say only where the model is calibrated on this microscope, see ``decide``.
     z_step_um
         Distance of two slices, overriding what the file declares.
     thumbnail_px
@@ -148,8 +156,12 @@ def pick_focus(
     method = choose_method(method, signed=model is not None)
     _check_step(z_step_um)
     scores = score_stack(stack, measure=measure, model=model, thumbnail_px=thumbnail_px)
-    calibration = (model.side.stack_calibration if model else None) or UNCALIBRATED
-    return pick_from_scores(scores, method=method, calibration=calibration, z_step_um=z_step_um)
+    return pick_from_scores(scores, method=method, calibration=calibration_of(model), z_step_um=z_step_um)
+
+
+def calibration_of(model: Model | None) -> StackCalibration | None:
+    """How the model's scores behave in stacks of this microscope; None where that was not measured on it."""
+    return model.side.stack_calibration if model and model.side.calibrated else None
 
 
 def choose_method(method: str | None, *, signed: bool) -> str:
@@ -158,8 +170,8 @@ def choose_method(method: str | None, *, signed: bool) -> str:
         return DEFAULT_METHOD
     if method not in METHODS:
         raise InputError(f"There is no method '{method}': take one of {', '.join(METHODS)}.")
-    if signed and method in SHARPNESS_ONLY:
-        others = ", ".join(name for name in METHODS if name not in SHARPNESS_ONLY)
+    if signed and not uses_scores(method):
+        others = ", ".join(filter(uses_scores, METHODS))
         raise InputError(f"The method '{method}' is for sharpness and cannot take a model's scores: use {others}.")
     if not signed and method in NEEDS_SCORES:
         others = ", ".join(name for name in METHODS if name not in NEEDS_SCORES)
@@ -171,7 +183,7 @@ def pick_from_scores(
     scores: StackScores,
     *,
     method: str = DEFAULT_METHOD,
-    calibration: StackCalibration = UNCALIBRATED,
+    calibration: StackCalibration | None = None,
     z_step_um: float | None = None,
 ) -> Pick:
     """Decide the best plane and the status from the numbers of the slices.
@@ -181,7 +193,7 @@ def pick_from_scores(
     """
     if np.isnan(scores.grey_spread).all():
         return _without_position(scores, method, status.UNREADABLE, f"no slice can be read: {_first_problem(scores)}")
-    known = scores.sharpness if method == DEFAULT_METHOD else scores.focus
+    known = scores.score if method in NEEDS_SCORES else scores.sharpness
     if status.is_flat(scores.sharpness, scores.grey_spread) or np.isnan(known).all():
         return _without_position(scores, method, status.FLAT, FLAT_ADVICE)
     found = METHODS[method](scores, calibration, z_step_um)
@@ -198,7 +210,7 @@ def _with_position(scores: StackScores, method: str, found: Finding, z_step_um: 
     """Turn a position in the units of z into slices and micrometres."""
     fit = found.fit
     position, slope = index_at(scores.z, fit.position)
-    usable = np.flatnonzero(np.isfinite(scores.sharpness) | np.isfinite(scores.focus))
+    usable = np.flatnonzero(np.isfinite(scores.sharpness) | np.isfinite(scores.score))
     best = int(usable[np.argmin(np.abs(usable - position))])
     return Pick(
         stack=scores.stack,
@@ -211,6 +223,7 @@ def _with_position(scores: StackScores, method: str, found: Finding, z_step_um: 
         status=found.state,
         advice="; ".join(filter(None, [found.advice, _left_out(scores)])),
         method=method,
+        scores_used=found.scores_used,
         slices=_slices(scores),
         fitted=_fitted(scores, found, position),
         thumbnails=scores.thumbnails,
@@ -232,7 +245,7 @@ def _without_position(scores: StackScores, method: str, state: str, advice: str)
         advice = "; ".join(filter(None, [advice, _left_out(scores)]))
     nan = math.nan
     return Pick(
-        *(scores.stack, len(scores.files), None, "", nan, nan, nan, state, advice, method, _slices(scores)),
+        *(scores.stack, len(scores.files), None, "", nan, nan, nan, state, advice, method, False, _slices(scores)),
         thumbnails=scores.thumbnails,
     )
 

@@ -202,7 +202,11 @@ def _draw_scores(axes: "Axes", pick: Pick) -> None:
     score = np.array([part.score for part in pick.slices])
     index = np.arange(len(score))
     axes.axhline(0, color=GREY, linewidth=0.8)
-    axes.plot(index, score, "s-", color=ORANGE, linewidth=1, markersize=4)
+    if pick.scores_used:
+        axes.plot(index, score, "s-", color=ORANGE, linewidth=1, markersize=4)
+    else:
+        axes.plot(index, score, "s:", color=GREY, linewidth=1, markersize=4, alpha=0.5, label="not used")
+        axes.legend(loc="best", fontsize=8, framealpha=0.7, edgecolor="none")
     axes.set_ylabel("focus score\n– too close, + too far", fontsize=9)
     _mark_best(axes, pick)
 
@@ -232,7 +236,18 @@ def _draw_thumbnails(row: Sequence["Axes"], pick: Pick, shown: Sequence[int]) ->
             axes.set_aspect("equal")
         else:
             axes.imshow(reduced(picture, SHOWN_PX), interpolation="nearest")
+            if best:
+                _outline_weighed(axes, pick, reduced(picture, SHOWN_PX).shape)
         axes.spines[:].set(color=_colour(pick.status) if best else GREY, linewidth=4 if best else 0.5)
+
+
+def _outline_weighed(axes: "Axes", pick: Pick, shape: tuple[int, ...]) -> None:
+    """Outline what counted for sharpness: half the weight of the middle."""
+    from matplotlib.patches import Ellipse
+
+    height, width = shape[:2]
+    middle, size = ((width - 1) / 2, (height - 1) / 2), 2 * pick.weighed
+    axes.add_patch(Ellipse(middle, size * width, size * height, fill=False, linestyle="--", color=ORANGE))
 
 
 def _draw_sheet(picks: Sequence[Pick], slices: Sequence[np.ndarray | None], size: int, total: int) -> "Figure":

@@ -1,8 +1,7 @@
 """From the images of a stack to numbers per slice: sharpness by a measure, signed scores by a model.
 
 The two are told apart throughout. Sharpness needs no training, is largest in focus and carries no sign. A score is a
-model's: zero in focus, positive where the lens is too far; what to maximise is then ``-score**2``, which is exactly a
-parabola in z where the score is linear in z.
+model's: zero in focus, positive where the lens is too far.
 """
 
 from collections.abc import Sequence
@@ -15,9 +14,10 @@ import numpy as np
 from focus_picker import features
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.stacks import Slice, Stack, read_each, slice_numbers
-from focus_picker.models.contract import Judgement, Model, ScoreDistribution
+from focus_picker.models.contract import Model
+from focus_picker.models.focus_state import UNSURE
 from focus_picker.stack_inference.consensus import PANEL
-from focus_picker.stack_inference.windows import common_window, thumbnails
+from focus_picker.stack_inference.windows import cell_weight, common_window, thumbnails, weighed_grey
 
 DARK_SHARE = 0.25
 """A slice darker than this share of the stack's median brightness was not lit as the others were and is left out."""
@@ -41,14 +41,12 @@ class StackScores:
         By the chosen measure, on the window that all slices share.
     grey_spread
         Standard deviation of grey by its mean.
-    score, lower, upper
-        Signed score and its interval; all NaN without a model.
+    score
+        Signed score; NaN without a model.
     problems
         Why a slice is left out, empty for good ones.
     signed
-        Whether a model was asked, so that ``score`` decides the focus.
-    distribution
-        Of the scores, None without a model.
+        Whether a model was asked.
     score_per_slice
         Of the model, NaN without one.
     unsure
@@ -66,11 +64,8 @@ class StackScores:
     sharpness: np.ndarray
     grey_spread: np.ndarray
     score: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
     problems: tuple[str, ...]
     signed: bool
-    distribution: ScoreDistribution | None = None
     score_per_slice: float = np.nan
     unsure: float = 0.0
     thumbnails: tuple[np.ndarray | None, ...] = ()
@@ -80,11 +75,6 @@ class StackScores:
     def curves(self) -> np.ndarray:
         """Sharpness curves that vote on the best plane, ``(measures, n)``: the panel's, or the chosen measure alone."""
         return self.sharpness[None] if self.panel is None else self.panel
-
-    @property
-    def focus(self) -> np.ndarray:
-        """The curve to maximise: ``-score**2`` with a model, else sharpness."""
-        return -(self.score**2) if self.signed else self.sharpness
 
 
 def score_stack(
@@ -121,7 +111,7 @@ def score_stack(
     mean, spread = _brightness(images)
     _leave_out_odd(images, problems, mean, spread)
     sharpness, panel = _sharpness(images, problems, measure)
-    judged = _judged(images, model)
+    score, unsure = _scored(images, model)
     z, z_in_um = positions(stack)
     return StackScores(
         stack=stack.name,
@@ -130,14 +120,11 @@ def score_stack(
         z_in_um=z_in_um,
         sharpness=sharpness,
         grey_spread=spread,
-        score=judged.score,
-        lower=judged.lower,
-        upper=judged.upper,
+        score=score,
         problems=tuple(problems),
         signed=model is not None,
-        distribution=judged.distribution if (judged.status != "").any() else None,
         score_per_slice=model.side.score_per_slice if model else np.nan,
-        unsure=_share_unsure(judged),
+        unsure=unsure,
         thumbnails=pictures,
         panel=panel,
     )
@@ -191,11 +178,13 @@ def _sharpness(images: Sequence[np.ndarray | None], problems: list[str], measure
     """
     names = (measure, *PANEL)
     values = np.full((len(names), len(images)), np.nan)
-    for index, window in enumerate(common_window(images)):
-        if window is None:
+    windows = common_window(images)
+    weight = next((cell_weight(window.shape[:2]) for window in windows if window is not None), None)
+    for index, window in enumerate(windows):
+        if window is None or weight is None:
             continue
         try:
-            measured = features.measure(window, names=names)
+            measured = features.measure(weighed_grey(window, weight), names=names)
         except InputError as error:
             problems[index] = str(error)
         else:
@@ -203,28 +192,15 @@ def _sharpness(images: Sequence[np.ndarray | None], problems: list[str], measure
     return values[0], values[1:]
 
 
-def _judged(images: Sequence[np.ndarray | None], model: Model | None) -> Judgement:
-    """Judgement of every slice; NaN and an empty status for gaps, and for all slices without a model."""
-    used = [index for index, image in enumerate(images) if image is not None and model is not None]
-    status, nothing = np.full(len(images), "", dtype="U16"), np.full(len(images), np.nan)
+def _scored(images: Sequence[np.ndarray | None], model: Model | None) -> tuple[np.ndarray, float]:
+    """Score of every slice, NaN for gaps and without a model, and the share of which the model says ``unsure``."""
+    score = np.full(len(images), np.nan)
+    used = [index for index, image in enumerate(images) if image is not None]
     if model is None or not used:
-        return Judgement(nothing, nothing, nothing, status, ScoreDistribution(nothing, nothing[:, np.newaxis]))
-    found = model.judge([image for image in images if image is not None])
-
-    def placed(values: np.ndarray) -> np.ndarray:
-        whole = np.full((len(images), *values.shape[1:]), np.nan)
-        whole[used] = values
-        return whole
-
-    status[used] = found.status
-    distribution = ScoreDistribution(found.distribution.centres, placed(found.distribution.probability))
-    return Judgement(placed(found.score), placed(found.lower), placed(found.upper), status, distribution)
-
-
-def _share_unsure(judged: Judgement) -> float:
-    """Share of the scored slices that the model calls ``unsure``; 0 where none was scored."""
-    scored = judged.status != ""
-    return float(np.mean(judged.status[scored] == "unsure")) if scored.any() else 0.0
+        return score, 0.0
+    judged = model.judge([image for image in images if image is not None])
+    score[used] = judged.score
+    return score, float(np.mean(judged.status == UNSURE))
 
 
 def positions(stack: Stack) -> tuple[np.ndarray, bool]:

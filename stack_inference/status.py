@@ -5,7 +5,7 @@ Pure functions of the curve; ``pick`` puts them in order. Each status of the pic
 
 import numpy as np
 
-from focus_picker.stack_inference.curves import peak_index
+from focus_picker.stack_inference.curve_fit import peak_index
 
 OK, EDGE, FLAT, UNREADABLE = "ok", "edge", "flat", "unreadable"
 AMBIGUOUS, DISAGREE = "ambiguous", "disagree"
@@ -140,20 +140,6 @@ def plane_text(z: np.ndarray, position: float) -> str:
     """Position on the slices' axis as people read it: ``slice 4.3``."""
     order = np.argsort(z, kind="stable")
     return f"slice {np.interp(position, z[order], np.arange(len(z))[order]):.1f}"
-
-
-def end_crossing(z: np.ndarray, score: np.ndarray, side: int) -> float:
-    """Where the score passes zero between the usable end slice on ``side`` and its neighbour; NaN where it does not.
-
-    A crossing there means that the focus lies within the stack although the end slice is the nearest one to it.
-    """
-    known = np.flatnonzero(np.isfinite(score))
-    if not side or len(known) < 2:
-        return np.nan
-    inner, end = known[[-2, -1]] if side > 0 else known[[1, 0]]
-    if score[inner] * score[end] >= 0:
-        return np.nan
-    return float(z[end] + (z[inner] - z[end]) * score[end] / (score[end] - score[inner]))
 
 
 def slices_to_add(z: np.ndarray, focus: np.ndarray, side: int) -> int:

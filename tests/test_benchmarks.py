@@ -103,7 +103,7 @@ def test_stacks(tmp_path, data):
     found = {line.split(",")[0] for line in output.with_suffix(".csv").read_text().splitlines()[1:]}
     assert len(found) == 7  # all but the targets, which are text
     by_method = {row[1]: row for row in tables[2] if row[0] == "dry50"}
-    assert {"scikit-image blur_effect, parabola", "template (sharpness)", "fused (own model)"} < set(by_method)
+    assert {"scikit-image blur_effect, parabola", "skewed (sharpness)", "fused (own model)"} < set(by_method)
 
 
 def test_a_benchmark_of_stacks_may_read_curve_files_alone(tmp_path, data):

@@ -94,7 +94,10 @@ def test_pick_focus_prints_one_json_object_a_stack(dataset, tmp_path, capsys):
     assert main([*arguments, "--jobs", "1", "--z-step-um", "0.5"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == 24
-    promised = "stack n_slices best_index best_file best_position standard_error best_z_um status advice method slices"
+    promised = (
+        "stack n_slices best_index best_file best_position standard_error best_z_um "
+        "status advice method scores_used slices"
+    )
     assert list(lines[0]) == promised.split()
     assert lines[0]["best_z_um"] == pytest.approx(0.5 * lines[0]["best_position"], abs=1e-3)
     assert len(pd.read_csv(tmp_path / "picks.csv")) == 24

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from focus_picker.stack_inference import curves
-from focus_picker.stack_inference.curves import CURVES, CurveFit, curve_noise, parabola, peak_index
+from focus_picker.stack_inference import curve_fit as curves
+from focus_picker.stack_inference.curve_fit import CurveFit, curve_noise, peak_index
+from focus_picker.stack_inference.curves import CURVES
+from focus_picker.stack_inference.vertex import parabola
 
 REAL_CURVES = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "focus_curves" / "wbc.npz"
 VERTEX_FITS = [name for name in CURVES if name != "argmax"]
@@ -23,11 +25,10 @@ def skewed_peak(z, at):
 
 @given(z=irregular_z, where=st.floats(0.2, 0.8), offset=st.floats(-1e3, 1e3), height=st.floats(-50, 50))
 @settings(max_examples=60, deadline=None)
-@pytest.mark.parametrize("name", ["parabola", "parabola_5"])
-def test_parabola_recovers_any_parabola_whose_largest_value_is_inside(name, z, where, offset, height):
+def test_parabola_recovers_any_parabola_whose_largest_value_is_inside(z, where, offset, height):
     vertex = z[0] + where * np.ptp(z)
     focus = height - 3 * (z - vertex) ** 2
-    fit = CURVES[name](z + offset, focus)
+    fit = parabola(z + offset, focus)
     if peak_index(focus) in (0, len(z) - 1):
         assert fit.reason == curves.AT_END
     else:
@@ -43,12 +44,6 @@ def test_parabola_of_the_logarithm_recovers_any_gaussian(z, where, width, height
     if peak_index(focus) in (0, len(z) - 1):
         return
     assert CURVES["parabola_log"](z, focus).position == pytest.approx(centre, abs=1e-6)
-
-
-def test_five_points_of_an_exact_parabola_leave_no_error():
-    fit = CURVES["parabola_5"](np.arange(9), -((np.arange(9) - 4.3) ** 2))
-    assert fit.position == pytest.approx(4.3)
-    assert fit.standard_error == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", CURVES)
@@ -125,11 +120,6 @@ def test_vertex_fits_say_why_they_fail(name, reason):
     assert np.isnan(fit.standard_error)
 
 
-def test_a_window_may_put_the_vertex_outside_or_bend_upwards():
-    assert CURVES["parabola_5"](range(5), [0, 0, 1, 0.99, 0.98]).reason == curves.VERTEX_OUTSIDE
-    assert CURVES["parabola_5"](range(5), [0.99, 0.1, 1, 0.1, 0.99]).reason == curves.NOT_A_PEAK
-
-
 def test_logarithm_refuses_negative_values_beside_the_peak_and_takes_zeros():
     name = "parabola_log"
     assert CURVES[name]([0, 1, 2], [-4, -1, -9]).reason == curves.NOT_POSITIVE
@@ -167,14 +157,6 @@ def test_standard_error_predicts_the_scatter_of_repeated_noisy_curves(name, vert
     fits = [CURVES[name](z, focus + rng.normal(0, 0.002, 21)) for _ in range(300)]
     scatter = np.std([fit.position for fit in fits])
     assert np.median([fit.standard_error for fit in fits]) == pytest.approx(scatter, rel=0.15)
-
-
-def test_more_points_of_a_parabola_average_noise_away():
-    rng = np.random.default_rng(7)
-    z = np.arange(11.0)
-    noisy = [-((z - 5.2) ** 2) + rng.normal(0, 0.2, 11) for _ in range(300)]
-    scatter = [np.std([parabola(z, focus, points=points).position for focus in noisy]) for points in (3, 5)]
-    assert scatter[1] < 0.7 * scatter[0]
 
 
 @pytest.mark.skipif(not REAL_CURVES.exists(), reason="the real focus curves are not on this machine")

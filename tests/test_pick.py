@@ -15,7 +15,7 @@ from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.stacks import find_stacks
 from focus_picker.stack_inference import status
 from focus_picker.stack_inference.batch import pick_many, write_picks
-from focus_picker.stack_inference.curves import SHARPNESS_ONLY
+from focus_picker.stack_inference.curves import CURVES
 from focus_picker.stack_inference.decide import METHODS, NEEDS_SCORES
 from focus_picker.stack_inference.pick import choose_method, index_at, pick_focus, pick_from_scores
 from focus_picker.stack_inference.scoring import StackScores, common_window, score_stack, spacings
@@ -25,7 +25,7 @@ BY_SHARPNESS = [name for name in METHODS if name not in NEEDS_SCORES]
 SMEAR_STACK = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "smear_stack" / "cell_stacks"
 JSON_KEYS = [
     *("stack", "n_slices", "best_index", "best_file", "best_position", "standard_error"),
-    *("best_z_um", "status", "advice", "method", "slices"),
+    *("best_z_um", "status", "advice", "method", "scores_used", "slices"),
 ]
 
 
@@ -73,7 +73,7 @@ def scores_of(sharpness, score=None, z=None, z_in_um=False):
     spread = np.where(np.isfinite(sharpness), 0.1, np.nan)
     files = tuple(f"{index}.png" for index in range(n))
     z = np.arange(float(n)) if z is None else np.asarray(z, dtype=float)
-    return StackScores("made", files, z, z_in_um, sharpness, spread, score, score, score, ("",) * n, signed)
+    return StackScores("made", files, z, z_in_um, sharpness, spread, score, ("",) * n, signed, 0.2)
 
 
 def linear_model(scores):
@@ -324,15 +324,16 @@ def test_position_and_index_agree_on_irregular_axes(z):
 @pytest.mark.parametrize("slope", [0.2, -0.15])
 def test_linear_scores_give_their_zero_exactly_even_beside_an_end(zero, slope):
     index = np.arange(11.0)
-    pick = pick_from_scores(scores_of(2 - abs(index - zero) / 10, (index - zero) * slope), method="parabola")
+    pick = pick_from_scores(scores_of(2 - abs(index - zero) / 10, (index - zero) * slope), method="zero_crossing")
     assert pick.status == "ok"
     assert pick.best_position == pytest.approx(zero)
+    assert np.isnan(pick.standard_error)  # nothing was calibrated on this microscope
 
 
 @pytest.mark.parametrize(("zero", "slope", "lens"), [(13.2, 0.2, "close"), (13.2, -0.2, "far"), (-2, 0.2, "far")])
 def test_scores_of_one_sign_are_an_edge_and_tell_the_side_of_the_lens(zero, slope, lens):
     index = np.arange(11.0)
-    pick = pick_from_scores(scores_of(2 - abs(index - zero) / 15, (index - zero) * slope), method="parabola")
+    pick = pick_from_scores(scores_of(2 - abs(index - zero) / 15, (index - zero) * slope), method="zero_crossing")
     assert pick.status == "edge"
     assert f"the lens is still too {lens}" in pick.advice
     assert f"at least {5 if zero > 0 else 3} slices" in pick.advice
@@ -365,7 +366,7 @@ def test_unknown_names_list_the_known_ones(tmp_path):
     for method in NEEDS_SCORES:
         with pytest.raises(InputError, match="give a model"):
             choose_method(method, signed=False)
-    for method in SHARPNESS_ONLY:
+    for method in CURVES:
         with pytest.raises(InputError, match="cannot take a model's scores"):
             choose_method(method, signed=True)
 

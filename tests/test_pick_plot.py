@@ -10,7 +10,7 @@ import pytest
 from focus_picker.dataset import stacks
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.stacks import find_stacks
-from focus_picker.stack_inference import decide, evidence
+from focus_picker.stack_inference import decide
 from focus_picker.stack_inference.decide import METHODS, NEEDS_SCORES
 from focus_picker.stack_inference.pick import pick_focus
 from focus_picker.stack_inference.plot import (
@@ -153,8 +153,23 @@ def test_sheet_without_pictures_and_what_is_refused(tmp_path):
     assert not list(tmp_path.glob("x.*"))
 
 
+def test_scores_without_a_say_are_greyed_out_and_what_was_weighed_is_outlined(tmp_path):
+    stack = write_slices(tmp_path / "cell", 4.3)
+    pick = pick_focus(stack, thumbnail_px=THUMBNAIL_PX)
+    signed = replace(pick, slices=tuple(replace(part, score=0.2 * (part.index - 4.3)) for part in pick.slices))
+    orange = []
+    for used in (True, False):
+        plot_pick(replace(signed, scores_used=used), tmp_path / "pick.png")
+        away = np.abs(cv2.imread(str(tmp_path / "pick.png"))[..., ::-1].astype(int) - (230, 159, 0)).max(axis=2)
+        orange.append((away < 40).sum())
+    assert orange[0] > orange[1] + 300
+    plot_pick(replace(signed, scores_used=False, weighed=0.0), tmp_path / "pick.png")
+    away = np.abs(cv2.imread(str(tmp_path / "pick.png"))[..., ::-1].astype(int) - (230, 159, 0)).max(axis=2)
+    assert (away < 40).sum() < orange[1] - 50
+
+
 def test_a_stack_is_read_and_fitted_once(tmp_path, monkeypatch):
-    """With a model, thumbnails and a fitted curve to show: one decode a slice, one fit, one zero of the scores."""
+    """With a model, thumbnails and a fitted curve to show: one decode a slice, one consensus, one zero."""
     stack = write_slices(tmp_path / "cell", 4.3)
     calls = Counter()
 
@@ -162,9 +177,8 @@ def test_a_stack_is_read_and_fitted_once(tmp_path, monkeypatch):
         return lambda *given, **options: (calls.update([name]), call(*given, **options))[1]
 
     monkeypatch.setattr(stacks, "read_image", counted("decode", stacks.read_image))
-    monkeypatch.setattr(evidence, "consensus", counted("fit", evidence.consensus))
-    monkeypatch.setattr(evidence, "zero_crossing", counted("crossing", evidence.zero_crossing))
-    monkeypatch.setattr(decide, "zero_crossing", counted("crossing", decide.zero_crossing))
+    monkeypatch.setattr(decide, "consensus", counted("fit", decide.consensus))
+    monkeypatch.setattr(decide, "line_of", counted("crossing", decide.line_of))
     model = MadeModel(lambda images: 0.2 * (np.arange(len(images)) - 3.3))
     pick = pick_focus(stack, model=model, thumbnail_px=THUMBNAIL_PX)
     plot_pick(pick, tmp_path / "pick.png")

@@ -73,20 +73,14 @@ def model():
     scorer = RimModel().fit([made_stack(seed) for seed in range(12)], 5.3)
     best = np.random.default_rng(1).uniform(3.5, 6.5, 24)
     scores = [score_stack(made_stack(50 + k, plane), model=scorer) for k, plane in enumerate(best)]
-    scorer.side = scorer.side.model_copy(update={"stack_calibration": calibrate(scores, best)})
+    scorer.side = scorer.side.model_copy(update={"stack_calibration": calibrate(scores, best), "calibrated": True})
     return scorer
 
 
-def test_fusion_is_better_than_sharpness_where_the_model_is_at_home(model):
-    fused, alone = _errors(model, lambda image: image)
-    assert fused.mean() <= alone.mean() + 0.02
-
-
-@pytest.mark.parametrize("change", list(STRANGE)[1:])
-def test_a_model_outside_its_competence_does_not_spoil_the_pick(model, change):
+@pytest.mark.parametrize("change", STRANGE)
+def test_a_model_never_makes_a_pick_worse(model, change):
     fused, alone = _errors(model, STRANGE[change])
-    assert fused.mean() <= alone.mean() + 0.02
-    assert fused.max() < alone.max() + 0.25
+    assert list(fused) == list(alone)
 
 
 def _errors(model, change):
@@ -142,7 +136,7 @@ def test_calibrating_on_a_data_set_takes_its_labels(tmp_path):
     perfect = MadeModel(lambda images: 0.2 * (np.arange(len(images)) - 2.1))  # knows the slice by its place in the list
     learned = calibrate_dataset(tmp_path / "data", set(planes), perfect)
     assert learned.stacks == 24
-    assert learned.signed.offset == pytest.approx(0.1, abs=0.03)
+    assert learned.offset == pytest.approx(0.1, abs=0.03)
     (tmp_path / "data" / "truth.csv").write_text(
         "image_path,defocus_um,best_z_slice\n"
         + "".join(f"cell_stacks/stack_001_cell_0/{k}.jpg,0,2.3\n" for k in range(5))
@@ -156,5 +150,5 @@ def test_benchmark_halves_of_a_smooth_curve_agree(tmp_path):
     rows = {row["method"]: row for row in split_half_rows(tmp_path / "made.npz", "tenengrad")}
     assert rows["argmax"]["mean"] == pytest.approx(1)
     assert rows["parabola_log"]["mean"] < 0.01
-    assert rows["template"]["mean"] < 0.15
+    assert rows["skewed"]["mean"] < 0.15
     assert naive_parabola(np.array([0.0, 1, 4, 3, 1])) == pytest.approx(2.25)
