@@ -125,11 +125,13 @@ def baseline(
     track: Track = False,
 ) -> None:
     """Train and test the baseline: handcrafted focus measures and cues into LightGBM."""
+    from focus_picker.evaluation.run_claim import claimed_run
     from focus_picker.evaluation.summary import summarise
     from focus_picker.training.baseline_run import run_baseline
     from focus_picker.training.tracking.tracker import tracked
 
-    with tracked("baseline", output, track, dataset=dataset, seed=seed, jobs=jobs) as tracker:
+    options: dict = {"dataset": dataset, "seed": seed, "jobs": jobs}
+    with claimed_run(output, "baseline"), tracked("baseline", output, track, **options) as tracker:
         metrics = run_baseline(dataset, output, seed=seed, jobs=jobs)
         print(summarise(metrics))
         print(f"run folder: {output}")
@@ -150,6 +152,9 @@ def train_cnn(
         typer.Option(help="best_model.h5 or run folder to start from; 'default' is the shipped one, 'none' random."),
     ] = "default",
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished epoch.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Discard the checkpoints of an interrupted run.")
+    ] = False,
     controls: Annotated[
         bool, typer.Option("--controls", help="Also train the controls (takes several times longer).")
     ] = False,
@@ -167,13 +172,22 @@ def train_cnn(
             import onnxruntime  # noqa: F401
             import tf2onnx  # noqa: F401
         from focus_picker.training.cnn_run import run_cnn
+    from focus_picker.evaluation.run_claim import claimed_run
     from focus_picker.evaluation.summary import summarise, summarise_epoch
     from focus_picker.models import DEFAULT_WEIGHTS
     from focus_picker.training.tracking.tracker import finished_epochs, tracked
 
     start = {"default": DEFAULT_WEIGHTS, "none": None}.get(init, init)
-    settings: dict = {"resume": resume, "controls": controls, "onnx": onnx, "seed": seed, "jobs": jobs}
-    with tracked("train-cnn", output, track, dataset=dataset, preset=preset, init=init, **settings) as tracker:
+    settings: dict = {
+        "resume": resume,
+        "overwrite": overwrite,
+        "controls": controls,
+        "onnx": onnx,
+        "seed": seed,
+        "jobs": jobs,
+    }
+    options = {"dataset": dataset, "preset": preset, "init": init, **settings}
+    with claimed_run(output, "train-cnn"), tracked("train-cnn", output, track, **options) as tracker:
         if resume:
             tracker.log_epochs(finished_epochs(output))
 
@@ -252,10 +266,11 @@ def adapt(
     with quiet_stderr():  # TensorFlow greets from C++ before its log level counts
         from focus_picker.adaptation.adapt import adapt as adapt_to
     from focus_picker.dataset.progress import staged
+    from focus_picker.evaluation.run_claim import claimed_run
     from focus_picker.models import DEFAULT_WEIGHTS
 
     start = DEFAULT_WEIGHTS if init == "default" else init
-    with staged() as report:
+    with claimed_run(output, "adapt"), staged() as report:
         metrics = adapt_to(sources, output, reverse=reverse, init=start, seed=seed, jobs=jobs, report=report)
     print(metrics["words"])
     print(f"run folder: {output}")

@@ -22,6 +22,7 @@ from focus_picker.deep.export import save_h5, to_tflite
 from focus_picker.deep.student import load_trained, with_readout
 from focus_picker.deep.training import deterministic
 from focus_picker.evaluation.metrics import evaluate
+from focus_picker.evaluation.run_claim import clear_run
 from focus_picker.models import DEFAULT_WEIGHTS
 from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
 from focus_picker.models.side_file import StudentSide, write_model
@@ -144,6 +145,7 @@ def _write_model(student: keras.Model, side: StudentSide, examples: Examples, ou
     """Write the student with its side file and the weights to start from; return the size of the former, bytes."""
     model = with_readout(student, side.bins)
     weights = to_tflite(model, side.variant, examples.seen)
+    clear_run(output, "adapt")
     write_model(output / MODEL_FILE, weights, side)
     save_h5(model, output / "best_model.h5")
     return len(weights)

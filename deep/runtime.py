@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from focus_picker.dataset.errors import InputError
 from focus_picker.deep.competence import image_properties, other_side, outside_competence
 from focus_picker.deep.quiet import quiet_stderr
 from focus_picker.deep.window import native_window
 from focus_picker.features import measure
+from focus_picker.models import DEFAULT_MODEL
 from focus_picker.models.contract import Judgement, ScoreDistribution, unsure_of_small
 from focus_picker.models.feature_head import pooled, turned
 from focus_picker.models.focus_state import UNSURE, focus_state, stated
@@ -87,6 +89,23 @@ class Student:
         status = stated(state, side.calibrated)
         return Judgement(score, lower, upper, status, ScoreDistribution(side.bins.centres, probability), properties)
 
+    def fault(self) -> str:
+        """Say in what the network contradicts the side file, by its answer to a grey window; empty where in nothing."""
+        side = self.side
+        try:
+            declared = int(self._signature().get_input_details()["image"]["shape"][1])
+            if declared != side.window_px:
+                return f"its window has {declared} pixels, not {side.window_px}"
+            found = self._signature()(image=np.full((1, side.window_px, side.window_px, 3), 127, np.uint8))
+            score, distribution = found["score"][:, 0], found["distribution"]
+        except Exception as error:  # whatever LiteRT raises for a damaged file, other inputs or other outputs
+            return " ".join(str(error).split())[:200]
+        if distribution.shape != (1, side.bins.count):
+            return f"it has {distribution.shape[-1]} bins, not {side.bins.count}"
+        if not abs(score[0] - side.bins.quantile(distribution, 0.5)[0]) <= side.bins.width:
+            return "its bins are others"
+        return ""
+
     def _nothing(self) -> dict[str, np.ndarray]:
         return {"score": np.empty(0), "spread": np.empty(0), "distribution": np.empty((0, self.side.bins.count))}
 
@@ -108,5 +127,12 @@ def _no_windows(size: int) -> np.ndarray:
 
 
 def load_student(path: str | Path) -> Student:
-    """Load a ``.tflite`` file with its side file; see :func:`models.side_file.read_model` for what is refused."""
-    return Student(*read_model(Path(path), StudentSide))
+    """Load a ``.tflite`` file with its side file.
+
+    Raises InputError for what :func:`models.side_file.read_model` refuses, and for a network that is damaged or not
+    the one that its side file describes; the shipped one is known to be.
+    """
+    student = Student(*read_model(Path(path), StudentSide))
+    if Path(path) != DEFAULT_MODEL and (fault := student.fault()):
+        raise InputError(f"{path} is no network that its side file describes ({fault}); export the model again")
+    return student

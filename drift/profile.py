@@ -106,7 +106,7 @@ class Profile(BaseModel):
     feature_version: str
     n_images: int = Field(ge=1)
     n_groups: int = Field(ge=1)
-    distributions: dict[str, Distribution]
+    distributions: dict[str, Distribution] = Field(min_length=1)
     unsure: Share
 
     def reference(self, name: str) -> Distribution | Share | None:

@@ -169,8 +169,8 @@ def filled_report(report: Path, markdown: str) -> str:
     """Return the text of ``report`` with the tables between its markers; InputError when it has no pair of them."""
     try:
         text = report.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"Cannot read the report {report} ({error.strerror}).") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read the report {report} as UTF-8 text ({error}).") from error
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

@@ -3,7 +3,7 @@
 from math import isfinite
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
 
 def _known(value: Any) -> Any:
@@ -19,7 +19,7 @@ class ScoreBin(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    from_slices: float
+    from_slices: FiniteFloat
     to_slices: Figure
     mae: Figure = None
     sign_accuracy: Figure = None
@@ -30,7 +30,7 @@ class Figures(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    n_images: int
+    n_images: int = Field(ge=0)
     n_fields: int | None = None
     mae: Figure
     mae_rounded: Figure = None
@@ -67,7 +67,7 @@ class RunMetrics(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    score_per_slice: float
+    score_per_slice: float = Field(gt=0, le=100_000, allow_inf_nan=False)
     test: Figures
     validation: Figures | None = None
     controls: dict[str, Figures] = {}

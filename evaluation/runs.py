@@ -144,6 +144,8 @@ def check_predictions(table: pd.DataFrame, where: str) -> pd.DataFrame:
             table[name] = table[name].astype(float)
         except (TypeError, ValueError) as error:
             raise InputError(f"{where}: column {name} must hold numbers or nothing ({error}).") from error
+    infinite = np.isinf(table[list(NUMBER_COLUMNS)]).any(axis=1)
+    _refuse_row(infinite, table, where, "an infinite number")
     _refuse_row(table["image_path"].duplicated(), table, where, "image_path occurs twice")
     _refuse_row(~table["split"].isin(SPLITS), table, where, f"split must be one of {', '.join(SPLITS)}")
     return table

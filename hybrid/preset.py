@@ -43,7 +43,7 @@ class Preset(BaseModel):
         Whether labels are refined to fractions of a slice first.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     backbone: str = "focus_net"
     batch: Annotated[int, Field(ge=2, le=4096)] = 64
@@ -52,10 +52,10 @@ class Preset(BaseModel):
     student_epochs: Epochs
     head_epochs: Epochs = 2
     patience: Annotated[int, Field(ge=1)] = 1000
-    label_sigma: Annotated[float, Field(gt=0)] = 0.06
+    label_sigma: Annotated[float, Field(gt=0, le=10)] = 0.06
     distillation: Share = 0.5
     temperature: Annotated[float, Field(ge=1, le=20)] = 2.0
-    auxiliary: Annotated[float, Field(ge=0)] = 0.1
+    auxiliary: Annotated[float, Field(ge=0, le=100)] = 0.1
     refine: bool = True
 
 

@@ -7,7 +7,7 @@ microscope from some hundred images and nothing else. Their errors differ, so th
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from focus_picker.models.bins import ScoreBins
 
@@ -47,6 +47,13 @@ class FeatureHead(BaseModel):
     width: float = Field(gt=0)
     error: float = Field(gt=0)
     share: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "FeatureHead":
+        columns = {len(self.names), len(self.centre), len(self.scale), *map(len, self.support)}
+        if len(columns) > 1 or len(self.support) != len(self.weight) or min(self.scale) <= 0:
+            raise ValueError("its names, scales, support and weights do not fit each other")
+        return self
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Scores ``(M,)`` of rows of features ``(M, F)`` in the order of ``names``."""

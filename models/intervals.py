@@ -45,7 +45,7 @@ class HalfWidths(BaseModel):
     first bin starts at zero and the last has no end, so there is one edge fewer than half widths. All in score units.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     coverage: float = Field(default=COVERAGE, gt=0, lt=1)
     edges: tuple[float, ...] = ()
@@ -89,7 +89,7 @@ class Widening(BaseModel):
     each image (wide when both signs are possible), and one learned number makes its quantiles cover what they promise.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     coverage: float = Field(default=COVERAGE, gt=0, lt=1)
     widening: float

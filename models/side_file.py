@@ -6,9 +6,9 @@ the weights, so that nothing in it (intervals, stack calibration) can be taken f
 
 import hashlib
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from focus_picker.dataset.errors import InputError, first_fault
 from focus_picker.dataset.files import atomic_path, write_text
@@ -20,7 +20,14 @@ from focus_picker.models.stack_calibration import StackCalibration
 
 FORMAT: Final = "focus-picker model 2"  # rises when a reader of older files would misread it
 
-Range = tuple[FiniteFloat, FiniteFloat]
+
+def _rising(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError("the lower end is above the upper one")
+    return ends
+
+
+Range = Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_rising)]
 
 
 class SideFile(BaseModel):
@@ -45,7 +52,7 @@ class SideFile(BaseModel):
         How sharpness and this model's scores are to be weighed in a stack, None where it was not measured.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Literal["focus-picker model 2"] = FORMAT
     version: str = VERSION
@@ -115,6 +122,14 @@ class StudentSide(SideFile):
     competence: Competence
     turns: bool = False
     features: FeatureHead | None = None
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> "StudentSide":
+        if self.bins.high - self.bins.low < 2 * self.score_per_slice:
+            raise ValueError(f"its bins do not hold a slice of {self.score_per_slice:g} on both sides of focus")
+        if abs(self.intervals.widening) > self.bins.high - self.bins.low:
+            raise ValueError("its intervals are wider than its bins")
+        return self
 
 
 class FeatureRange(BaseModel):

@@ -168,5 +168,7 @@ def test_resuming_another_plan_or_nothing_is_refused(tmp_path):
         prepare_checkpoints(folder, Plan("fingerprint", {"batch": 16}, "", 1), resume=True)
     with pytest.raises(InputError, match="no interrupted run to resume"):
         prepare_checkpoints(tmp_path / "fresh" / "checkpoints", plan, resume=True)
-    prepare_checkpoints(folder, plan, resume=False)
+    with pytest.raises(InputError, match="--overwrite"):
+        prepare_checkpoints(folder, plan, resume=False)
+    prepare_checkpoints(folder, plan, resume=False, overwrite=True)
     assert not (folder / "teacher").exists()

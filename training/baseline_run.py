@@ -10,6 +10,7 @@ import pandas as pd
 from focus_picker.dataset.images import read_image
 from focus_picker.evaluation import plots
 from focus_picker.evaluation.metrics import evaluate
+from focus_picker.evaluation.run_claim import clear_run
 from focus_picker.evaluation.runs import write_run
 from focus_picker.evaluation.trivial import trivial_predictions
 from focus_picker.features import CUES, MEASURES
@@ -61,6 +62,7 @@ def run_baseline(
     """
     output = Path(output)
     data, _ = load_data(Path(dataset), output / FEATURE_CACHE, seed=seed, jobs=jobs, leak_scan=leak_scan)
+    clear_run(output, "baseline")
     started = time.perf_counter()
     baseline = train(data, list(data.features.columns), seed)
     training_seconds = time.perf_counter() - started

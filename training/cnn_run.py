@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from focus_picker.dataset.declared import read_json
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import atomic_path, sha256_of, write_text
 from focus_picker.dataset.stacks import find_stacks
@@ -19,6 +20,7 @@ from focus_picker.deep.student import load_trained, with_readout
 from focus_picker.deep.training import deterministic
 from focus_picker.deep.window import SHIFT_PX, WINDOW_PX
 from focus_picker.evaluation import plots
+from focus_picker.evaluation.run_claim import clear_run
 from focus_picker.evaluation.runs import write_run
 from focus_picker.hybrid.distill import (
     Part,
@@ -66,6 +68,7 @@ def run_cnn(
     preset: str = "standard",
     init: str | Path | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     controls: bool = False,
     onnx: bool = False,
     seed: int = 0,
@@ -86,6 +89,8 @@ def run_cnn(
         ``best_model.h5`` to start from; None starts from random weights.
     resume
         Go on after the last finished epoch of an interrupted run with the same settings.
+    overwrite
+        Discard the checkpoints of an interrupted run.
     controls
         Also train the controls: student from random weights, student without teacher, teacher without features,
         student on labels as they are, blend with the baseline.
@@ -110,7 +115,8 @@ def run_cnn(
     given = load_trained(init) if init is not None else None
     data, windows = load_data(dataset, output / FEATURE_CACHE, seed=seed, jobs=jobs, window_px=WINDOW_PX + SHIFT_PX)
     plan = Plan(data.fingerprint, settings.model_dump(), _sha256(init), seed)
-    checkpoints = prepare_checkpoints(output / CHECKPOINTS, plan, resume)
+    checkpoints = prepare_checkpoints(output / CHECKPOINTS, plan, resume, overwrite)
+    clear_run(output, "train-cnn")
     deterministic(seed)
     started = time.perf_counter()
     parts, bins = make_parts(data, windows), bins_for(data)
@@ -152,19 +158,20 @@ def run_cnn(
     return metrics
 
 
-def prepare_checkpoints(folder: Path, plan: Plan, resume: bool) -> Path:
+def prepare_checkpoints(folder: Path, plan: Plan, resume: bool, overwrite: bool = False) -> Path:
     """Make the checkpoint folder, or check that the one there belongs to the same plan.
 
     Raises
     ------
     InputError
-        ``resume`` without a checkpoint, or of a run with another data set, preset, start or seed.
+        ``resume`` without a checkpoint, or of a run with another data set, preset, start or seed; neither ``resume``
+        nor ``overwrite`` where checkpoints lie.
     """
     note = folder / "plan.json"
     if resume:
         if not note.is_file():
             raise InputError(f"{folder.parent} holds no interrupted run to resume; leave --resume out")
-        before = json.loads(note.read_text(encoding="utf-8"))
+        before = read_json(note, dict[str, Any], what="plan of a run", fix="start afresh with --overwrite")
         changed = [key for key, value in asdict(plan).items() if before.get(key) != value]
         if changed:
             raise InputError(
@@ -172,6 +179,11 @@ def prepare_checkpoints(folder: Path, plan: Plan, resume: bool) -> Path:
                 "afresh without --resume"
             )
         return folder
+    if note.is_file() and not overwrite:
+        raise InputError(
+            f"{folder.parent} holds the checkpoints of an interrupted run; give --resume to go on with it, or "
+            "--overwrite to discard them"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     write_text(note, json.dumps(asdict(plan), indent=1))
     return folder

@@ -12,8 +12,11 @@ from focus_picker.dataset.simulation.processing import Processing
 
 INSTRUMENT_FOLDER = Path(__file__).parents[2] / "conf" / "instruments"
 
-Triple = tuple[float, float, float]
-Pair = tuple[float, float]
+Wavelength = Annotated[float, Field(ge=0.2, le=2)]
+Bandwidth = Annotated[float, Field(ge=0, le=0.3)]
+ShiftUm = Annotated[float, Field(ge=-50, le=50)]
+Waves = Annotated[float, Field(ge=-1, le=1)]
+MOST_GRID_POINTS = 4096  # along a crop
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -24,10 +27,10 @@ class Camera(BaseModel):
     balance and vignetting, the slices of one stack do not.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    full_well_e: Positive = 10_000
-    read_noise_e: Annotated[float, Field(ge=0)] = 4
+    full_well_e: Annotated[float, Field(ge=100, le=1e7)] = 10_000
+    read_noise_e: Annotated[float, Field(ge=0, le=1000)] = 4
     background_level: tuple[Positive, Annotated[float, Field(lt=1)]] = (0.78, 0.92)
     white_balance_spread: Annotated[float, Field(ge=0, lt=0.5)] = 0.04
     vignetting: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(lt=1)]] = (0.0, 0.08)
@@ -69,23 +72,23 @@ class Instrument(BaseModel):
         What lies on the slide; without one, thin cells whose phase follows their stain.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
-    numerical_aperture: Positive
+    numerical_aperture: Annotated[float, Field(ge=0.05, le=1.7)]
     immersion_index: Annotated[float, Field(ge=1, le=2)]
-    pixel_um: Positive
+    pixel_um: Annotated[float, Field(ge=0.01, le=10)]
     condenser_sigma: Annotated[float, Field(ge=0, le=1)]
-    wavelengths_um: tuple[Positive, Positive, Positive] = (0.62, 0.54, 0.46)
-    bandwidth_um: Triple = (0.0, 0.0, 0.0)
-    spherical_waves: Annotated[float, Field(ge=-1, le=1)] = 0.0
-    coma_waves: Pair = (0.0, 0.0)
-    astigmatism_waves: Pair = (0.0, 0.0)
-    axial_colour_um: Triple = (0.0, 0.0, 0.0)
+    wavelengths_um: tuple[Wavelength, Wavelength, Wavelength] = (0.62, 0.54, 0.46)
+    bandwidth_um: tuple[Bandwidth, Bandwidth, Bandwidth] = (0.0, 0.0, 0.0)
+    spherical_waves: Waves = 0.0
+    coma_waves: tuple[Waves, Waves] = (0.0, 0.0)
+    astigmatism_waves: tuple[Waves, Waves] = (0.0, 0.0)
+    axial_colour_um: tuple[ShiftUm, ShiftUm, ShiftUm] = (0.0, 0.0, 0.0)
     phase_um_per_density: Annotated[float, Field(ge=0, le=0.5)] = 0.06
-    z_step_um: Positive
+    z_step_um: Annotated[float, Field(ge=0.01, le=100)]
     n_slices: Annotated[int, Field(ge=3, le=201)] = 11
-    score_per_slice: Positive = 0.2
+    score_per_slice: Annotated[float, Field(ge=1e-3, le=100)] = 0.2
     best_slice: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(le=1)]] = (0.3, 0.7)
     crop_um: tuple[Annotated[float, Field(ge=4)], Annotated[float, Field(le=60)]] = (14.0, 19.0)
     camera: Camera = Camera()
@@ -102,6 +105,8 @@ class Instrument(BaseModel):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} runs from {low:g} down to {high:g}; write the smaller number first")
+        if self.crop_um[1] / self.pixel_um * self.oversampling > MOST_GRID_POINTS:
+            raise ValueError(f"crop_um {self.crop_um[1]:g} at pixel_um {self.pixel_um:g} is more than can be simulated")
         return self
 
     @property

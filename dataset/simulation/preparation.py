@@ -49,7 +49,7 @@ class Preparation(BaseModel):
         Half width of the range by which a cell misses the middle of its picture.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     body_path_um: PathUm = 0.0
     red_cell_path_um: PathUm = 0.0

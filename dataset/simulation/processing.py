@@ -46,7 +46,7 @@ class Processing(BaseModel):
         Amount and radius of an unsharp mask.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     motion_um: tuple[float, float] = (0.0, 0.0)
     dust: Annotated[int, Field(ge=0, le=100)] = 0
