@@ -17,7 +17,9 @@ from focus_picker.dataset.simulation.generate import simulate_dataset
 from focus_picker.dataset.simulation.instrument import load_instrument
 
 ROOT = Path(__file__).parents[1]
-BENCHMARKS = ("attribution", "default_model", "features", "latency", "realism", "serve", "simulation", "stacks")
+BENCHMARKS = (
+    "attribution", "default_model", "features", "latency", "own_microscope", "realism", "serve", "simulation", "stacks",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,22 @@ def test_features(tmp_path):
 def test_simulation(tmp_path):
     (table,) = ran("simulation", tmp_path / "table.md", "--repeats", 1)
     assert {row[0] for row in table[1:]} >= {"dry40", "dry50", "oil100"}
+
+
+def test_own_microscope_keeps_the_rows_of_earlier_calls(data, tmp_path):
+    folder = tmp_path / "data" / "other_optics" / "made"
+    folder.mkdir(parents=True)
+    truth = (data / "simulated" / "truth.csv").read_text()
+    for number, stack in enumerate(sorted((data / "simulated" / "cell_stacks").iterdir())):
+        (folder / "cell_stacks").mkdir(exist_ok=True)
+        (folder / "cell_stacks" / f"stack_{number}_cell_0").symlink_to(stack)
+        truth = truth.replace(stack.name, f"stack_{number}_cell_0")
+    (folder / "truth.csv").write_text(truth)
+    words = ["--data", tmp_path / "data", "--steps", 1]
+    for counts, rows in (("0", [["made", "0"]]), ("1", [["made", "0"], ["made", "1"]])):
+        (table,) = ran("own_microscope", tmp_path / "table.md", *words, "--counts", counts)
+        assert [row[:2] for row in table[1:]] == rows
+    assert (tmp_path / "table.png").stat().st_size < 300_000
 
 
 def test_latency(tmp_path):
