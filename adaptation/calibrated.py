@@ -15,7 +15,7 @@ from focus_picker.adaptation.cross_validation import LeftOut
 from focus_picker.adaptation.examples import Examples
 from focus_picker.adaptation.feature_model import fit_kernel
 from focus_picker.dataset.errors import InputError
-from focus_picker.deep.competence import image_properties, learn_competence, outside_competence
+from focus_picker.deep.competence import image_properties, learn_competence, other_side, outside_competence
 from focus_picker.deep.window import WINDOW_PX
 from focus_picker.models.bins import ScoreBins
 from focus_picker.models.contract import Judgement, ScoreDistribution
@@ -26,12 +26,16 @@ from focus_picker.models.stack_calibration import StackCalibration
 from focus_picker.stack_inference.calibration import calibrate
 from focus_picker.stack_inference.scoring import score_stack
 
+MOST_WRONG = 0.003  # share of images that may be on the wrong side, far from focus and believed
+DOUBTS = (0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05)
 FEWEST_STACKS = 3  # below that nothing that is measured says anything about the next stack
 
 
 def side_of(examples: Examples, left_out: LeftOut, bins: ScoreBins) -> StudentSide:
     """Side file of the model of all groups; without stack calibration, which needs it itself."""
     distribution = left_out.blend(bins)
+    competence = learn_competence(examples.seen, bins.spread(distribution))
+    limit = doubt_limit(distribution, examples.score, bins, 2 * examples.score_per_slice)
     head = fit_kernel(examples.features, examples.score).as_head(left_out.error, left_out.share)
     return StudentSide(
         versions={"tensorflow": tf.__version__, "keras": keras.__version__},
@@ -41,10 +45,20 @@ def side_of(examples: Examples, left_out: LeftOut, bins: ScoreBins) -> StudentSi
         bins=bins,
         calibrated=len(examples.labelled) >= FEWEST_STACKS,
         intervals=learn_widening(bins, distribution, examples.score),
-        competence=learn_competence(examples.seen, bins.spread(distribution)),
+        competence=competence.model_copy(update={"other_side": limit}),
         turns=True,
         features=head if left_out.share else None,
     )
+
+
+def doubt_limit(distribution: np.ndarray, truth: np.ndarray, bins: ScoreBins, far: float) -> float:
+    """Largest probability of the other side up to which images ``far`` from focus are seldom on the wrong one.
+
+    ``MOST_WRONG`` of all images; one half, which leaves every image its say, where the sides are told that well anyway.
+    """
+    wrong = (np.sign(bins.quantile(distribution, 0.5)) != np.sign(truth)) & (np.abs(truth) > far)
+    doubt = other_side(bins, distribution)
+    return next((limit for limit in DOUBTS if np.mean(wrong & (doubt <= limit)) <= MOST_WRONG), DOUBTS[-1])
 
 
 def judged(examples: Examples, distribution: np.ndarray, side: StudentSide) -> Judgement:
@@ -52,7 +66,8 @@ def judged(examples: Examples, distribution: np.ndarray, side: StudentSide) -> J
     score = side.bins.quantile(distribution, 0.5)
     lower, upper = side.intervals.interval(side.bins, distribution)
     properties = image_properties(examples.seen)
-    strange = outside_competence(properties, side.bins.spread(distribution), side.competence)
+    doubt = other_side(side.bins, distribution)
+    strange = outside_competence(properties, side.bins.spread(distribution), doubt, side.competence)
     state = np.where(strange, UNSURE, focus_state(score, lower, upper, side.score_per_slice))
     spread_out = ScoreDistribution(side.bins.centres, distribution)
     return Judgement(score, lower, upper, stated(state, side.calibrated), spread_out, properties)
