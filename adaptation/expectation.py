@@ -115,7 +115,7 @@ def gain_of_doubling(examples: Examples, seed: int) -> float:
     rng, rows = np.random.default_rng(seed), []
     for held in np.unique(fold):
         others = np.unique(examples.stack[fold != held])
-        for size in sorted({max(len(others) // 3, 2), max(len(others) // 2, 2), len(others)}):
+        for size in {max(len(others) // 3, 2), max(len(others) // 2, 2), len(others)} if len(others) > 1 else ():
             for _ in range(DRAWS if size < len(others) else 1):
                 chosen = np.isin(examples.stack, rng.choice(others, size, replace=False))
                 model = fit_kernel(examples.features[chosen], examples.score[chosen])

@@ -159,3 +159,8 @@ def test_words_say_two_frames_where_one_shows_no_sign(examples):
     assert "24 stacks instead of 12 would bring the error to about 0.280" in known.in_words()
     assert "use two frames" not in replace(known, sign=0.99).in_words()
     assert 0.5 <= gain_of_doubling(examples, seed=0) <= 1
+
+
+def test_one_stack_tells_nothing_about_more_stacks(stacks):
+    alone = read_examples(label_stacks(stacks[:1]), 0.2)
+    assert np.isnan(gain_of_doubling(alone, seed=0))
