@@ -58,6 +58,8 @@ class Expectation:
 
     def in_words(self) -> str:
         """For the person who recorded the stacks."""
+        if self.groups < 2:
+            return "one stack says nothing about the next, so that the model is not calibrated: record ten or more"
         step, kind = self.score_per_slice, "field" if self.by_field else "stack"
         lines = [
             f"expected on a new {kind} of this microscope: error {self.mae:.3f} +- {self.mae_error:.3f} "
