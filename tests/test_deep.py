@@ -273,6 +273,9 @@ def test_a_written_model_loads_and_survives_a_trip_to_a_worker(model_path):
     assert len(model.judge([])) == 0
 
 
+STACK_CALIBRATION = {"stacks": 20, "offset": 0.1, "error": 0.2, "rate": [0.7, 1.4], "scatter": 0.3}
+
+
 def test_a_tampered_or_incomplete_model_is_refused(model_path):
     beside = model_path.with_suffix(".json")
     content = bytearray(model_path.read_bytes())
@@ -287,7 +290,8 @@ def test_a_tampered_or_incomplete_model_is_refused(model_path):
         ({"format": "focus-picker student 1"}, "format"),
         ({"kind": "baseline"}, "kind"),
         ({"score_per_slice": 0}, "score_per_slice"),
-        ({"stack_calibration": {"heat": 1}}, "heat"),
+        ({"stack_calibration": {**STACK_CALIBRATION, "heat": 1}}, "heat"),
+        ({"stack_calibration": {"stacks": 20}}, "stack_calibration"),
     ):
         beside.write_text(json.dumps({**values, **changes}))
         with pytest.raises(InputError, match=fault):
@@ -302,7 +306,7 @@ def test_a_tampered_or_incomplete_model_is_refused(model_path):
 
 def test_a_stack_calibration_comes_back_and_that_of_other_weights_is_refused(model_path):
     weights, known = read_model(model_path, StudentSide)
-    learned = StackCalibration(stacks=20, temperature=1.5)
+    learned = StackCalibration.model_validate(STACK_CALIBRATION)
     write_model(model_path, weights, known.model_copy(update={"stack_calibration": learned}))
     assert load_student(model_path).side.stack_calibration == learned
     with_calibration = model_path.with_suffix(".json").read_bytes()
