@@ -276,6 +276,98 @@ def adapt(
     print(f"run folder: {output}")
 
 
+autofocus_app = typer.Typer(help="A microscope that focuses itself (extra `microscope`, docs/autofocus.md).")
+app.add_typer(autofocus_app, name="autofocus", no_args_is_help=True)
+
+ScopeConfig = Annotated[Path, typer.Option(help="Micro-Manager configuration.")]
+ScopeSettings = Annotated[Path, typer.Option(help="YAML with the limits of the drive, see docs/autofocus.md.")]
+Adapters = Annotated[
+    Path | None, typer.Option(help="Folder of Micro-Manager's device adapters.", show_default="Micro-Manager's own")
+]
+
+
+@autofocus_app.command(
+    "calibrate",
+    epilog="Example: `cli.py autofocus calibrate --config scope.cfg --settings scope.yaml --depth-um 0.84 "
+    "--output scope`",
+)
+def autofocus_calibrate(
+    config: ScopeConfig,
+    settings: ScopeSettings,
+    depth_um: Annotated[float, typer.Option(min=0.05, help="Depth of field, n lambda / NA^2, micrometres.")],
+    output: Annotated[Path, typer.Option(help="Folder to write.")],
+    positions: Annotated[
+        Path | None, typer.Option(help="CSV, .pos or .json of positions.", show_default="a spiral about here")
+    ] = None,
+    count: Annotated[int, typer.Option(min=9, help="Positions of the spiral.")] = 24,
+    spacing_um: Annotated[float, typer.Option(min=1, help="Distance of the spiral's positions.")] = 200.0,
+    range_um: Annotated[float, typer.Option(min=1, help="Half of each recorded stack.")] = 10.0,
+    seed: Seed = 0,
+    jobs: Jobs = 2,
+    adapters: Adapters = None,
+) -> None:
+    """Record stacks, train on them, measure side, backlash, noise and usable range; starts near focus, ends there."""
+    from focus_picker.autofocus.calibrate import Plan
+    from focus_picker.autofocus.micromanager.commands import calibrate_core, load_core
+    from focus_picker.autofocus.positions import read_positions
+    from focus_picker.autofocus.settings import read_settings
+
+    def train(stacks: Path, run: Path) -> None:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        from focus_picker.adaptation.adapt import adapt as adapt_to
+
+        adapt_to(stacks, run, seed=seed, jobs=jobs)
+
+    places = [(place.x_um, place.y_um) for place in read_positions(positions)] if positions else count
+    core = load_core(config, adapters)
+    made = calibrate_core(
+        core, read_settings(settings), Plan(depth_um, range_um), places, output, train, spacing_um=spacing_um,
+        log=lambda step: print(step.why, file=sys.stderr) if step.kind == "stack" else None,
+    )  # fmt: skip
+    print(
+        f"{output}: measured on {made.stacks} held-out stacks; "
+        f"a rising drive {'raises' if made.direction > 0 else 'lowers'} the score; usable to {made.usable_um:.1f} um; backlash {made.backlash_um:.2f} um"
+    )
+
+
+@autofocus_app.command(
+    "run",
+    epilog="Example: `cli.py autofocus run --config scope.cfg --settings scope.yaml --calibration scope "
+    "--positions scan.csv --output found --dry-run`",
+)
+def autofocus_run(
+    config: ScopeConfig,
+    settings: ScopeSettings,
+    calibration: Annotated[Path, typer.Option(help="Folder that calibrate wrote.")],
+    positions: Annotated[Path, typer.Option(help="CSV, .pos or .json of positions.")],
+    output: Annotated[Path, typer.Option(help="Folder for log, pictures, surface and positions with z.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Take one frame a position; the drive does not move.")
+    ] = False,
+    surface: Annotated[str, typer.Option(help="plane or spline.")] = "plane",
+    adapters: Adapters = None,
+) -> None:
+    """Focus at every position; exit 2 if none was confirmed."""
+    from focus_picker.autofocus.micromanager.autofocuser import Autofocuser
+    from focus_picker.autofocus.micromanager.commands import load_core, run_core
+    from focus_picker.autofocus.positions import read_positions
+    from focus_picker.autofocus.settings import read_settings
+
+    made = read_settings(settings)
+    made = made.model_copy(update={"dry_run": dry_run or made.dry_run})
+    focuser, places = Autofocuser.from_folder(calibration, made), read_positions(positions)
+    run_core(
+        load_core(config, adapters), focuser, places, output, surface_kind=surface,
+        told=lambda place, result: print(
+            f"{place.name}: {result.message} ({result.n_images} frames, {result.seconds:.1f} s)", flush=True
+        ),
+    )  # fmt: skip
+    confirmed = sum(map(bool, focuser.results.values()))
+    print(f"{output}: focus confirmed at {confirmed} of {len(places)} positions", file=sys.stderr)
+    if not confirmed and not made.dry_run:
+        raise InputError("focus was confirmed nowhere; the reasons stand above")
+
+
 @app.command(epilog="Example: `cli.py score crops/ --model results/runs/baseline --output predictions.csv`")
 def score(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Images or folders of images.")],

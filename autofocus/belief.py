@@ -15,6 +15,7 @@ from focus_picker.autofocus.calibration import Calibration
 from focus_picker.autofocus.frames import Frame
 
 POINTS_PER_DEPTH = 10
+UNLIKELY = 0.01  # density of focus outside of where it is looked for, by that inside
 DEGREES = 4  # of Student's t: sharpness curves of odd cells must not rule out the truth
 
 
@@ -61,15 +62,32 @@ class Belief:
         return float(self.probability[np.abs(self.z_um - z_um) <= distance_um].sum())
 
 
-def believe(frames: Sequence[Frame], calibration: Calibration, ends_um: tuple[float, float]) -> Belief:
-    """Return the belief after ``frames``, between two ends outside of which nothing is looked for."""
+def believe(
+    frames: Sequence[Frame],
+    calibration: Calibration,
+    ends_um: tuple[float, float],
+    likely_um: tuple[float, float] | None = None,
+) -> Belief:
+    """Return the belief after ``frames``.
+
+    Parameters
+    ----------
+    frames, calibration
+        What was seen, and what it means.
+    ends_um
+        Ends of the grid: outside focus is not looked for.
+    likely_um
+        Ends of where focus is looked for to begin with; outside it is ``UNLIKELY``. None takes ``ends_um``.
+    """
     count = int(np.ceil((ends_um[1] - ends_um[0]) / calibration.depth_um * POINTS_PER_DEPTH)) + 1
     z = np.linspace(*ends_um, max(count, 3))
     defocus = calibration.direction * (np.array([frame.z_um for frame in frames])[:, None] - z[None])
     scores = _of_scores(np.array([frame.score for frame in frames]), defocus, calibration)
     spread = _widened(np.exp(scores - scores.max()), calibration.cell_error_um / (z[1] - z[0]))
     log_sharpness = _of_sharpness(np.array([frame.sharpness for frame in frames]), defocus, calibration)
-    log = np.log(np.maximum(spread, 1e-300)) + log_sharpness
+    low, high = likely_um or ends_um
+    prior = np.where((z >= low) & (z <= high), 1.0, UNLIKELY)
+    log = np.log(np.maximum(spread, 1e-300)) + log_sharpness + np.log(prior)
     probability = np.exp(log - log.max())
     return Belief(z, probability / probability.sum())
 

@@ -117,4 +117,5 @@ class Search:
         # Focus may lie outside of where the drive may go, and must then not be found inside.
         beyond = self.calibration.response.defocus_um[-1]
         ends = self.mover.lowest_um - beyond, self.mover.highest_um + beyond
-        return believe(self.frames, self.calibration, ends)
+        start, search_um = self.mover.start_um, self.settings.search_um
+        return believe(self.frames, self.calibration, ends, (start - search_um, start + search_um))

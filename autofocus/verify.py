@@ -18,10 +18,13 @@ CLOSE = 0.35
 APART = 0.5
 """Depths of field by which two frames must differ to say more than one."""
 
+SEEN = 0.75
+"""Depths of field between focus and the nearest frame up to which a belief that leaves no doubt is taken."""
+
 PROBE = 1.2
 """Depths of field to the side at which a frame that seems sharp is put to the test."""
 
-SURE_WITHIN_HALF, DOUBT_BEYOND_ONE = 0.90, 1e-3
+SURE_WITHIN_HALF, DOUBT_BEYOND_ONE = 0.90, 2e-3
 """Probability that must lie within half a depth of field, and that may lie beyond one, to call focus confirmed."""
 
 
@@ -58,7 +61,8 @@ def confirmed_place(belief: Belief, frames: Sequence[Frame], depth_um: float, um
     """Return the believed focus where the frames bear it out, else None.
 
     Four things must hold: two frames were taken apart from each other; the belief leaves no room for another place; a
-    frame was taken there whose own score is near zero; and no frame taken elsewhere is sharper than that one.
+    frame was taken there, or so near that it looks alike, whose own score is near zero; and no frame taken elsewhere is
+    sharper than that one.
     """
     focus_um = belief.focus_um
     there = min(frames, key=lambda frame: abs(frame.z_um - focus_um))
@@ -69,7 +73,7 @@ def confirmed_place(belief: Belief, frames: Sequence[Frame], depth_um: float, um
         and max(scored) - min(scored) >= APART * depth_um
         and belief.within(focus_um, depth_um / 2) >= SURE_WITHIN_HALF
         and belief.within(focus_um, depth_um) >= 1 - DOUBT_BEYOND_ONE
-        and abs(there.z_um - focus_um) <= CLOSE * depth_um
+        and abs(there.z_um - focus_um) <= SEEN * depth_um
         and abs(there.score) * um_per_score <= depth_um
         and all(frame.sharpness < there.sharpness for frame in elsewhere)
     )
