@@ -326,7 +326,8 @@ def autofocus_calibrate(
     )  # fmt: skip
     print(
         f"{output}: measured on {made.stacks} held-out stacks; "
-        f"a rising drive {'raises' if made.direction > 0 else 'lowers'} the score; usable to {made.usable_um:.1f} um; backlash {made.backlash_um:.2f} um"
+        f"a rising drive {'raises' if made.direction > 0 else 'lowers'} the score; "
+        f"usable to {made.usable_um:.1f} um; backlash {made.backlash_um:.2f} um"
     )
 
 

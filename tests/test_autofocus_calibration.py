@@ -21,7 +21,7 @@ def nowhere(x_um, y_um):
     pass
 
 
-@pytest.fixture()
+@pytest.fixture
 def given_model(monkeypatch):
     """Training leaves nothing; the model that is loaded is the known one."""
     trained = []

@@ -2,6 +2,7 @@
 
 # ruff: noqa: E402 - what needs the extra is imported once it is known to be there
 
+import json
 import threading
 import time
 
@@ -13,8 +14,11 @@ adapters = pytest.importorskip("mm_test_adapters", reason="needs Micro-Manager's
 
 import useq
 
+from focus_picker.autofocus import calibrate as calibrating
+from focus_picker.autofocus.calibrate import Plan
 from focus_picker.autofocus.devices import SystemClock
 from focus_picker.autofocus.micromanager.autofocuser import Autofocuser, UpstreamRun, register
+from focus_picker.autofocus.micromanager.commands import calibrate_core, load_core, run_core
 from focus_picker.autofocus.micromanager.core import DEVICE, AutofocusCore
 from focus_picker.autofocus.micromanager.devices import core_microscope, full_scale
 from focus_picker.autofocus.micromanager.engine import AutofocusEngine, autofocus_action
@@ -23,6 +27,7 @@ from focus_picker.autofocus.micromanager.virtual_devices import (
     VirtualColourCamera,
     load_virtual_microscope,
 )
+from focus_picker.autofocus.positions import Position, read_positions
 from focus_picker.autofocus.virtual.camera import CameraVices, VirtualCamera
 from focus_picker.autofocus.virtual.stage import StageVices, VirtualStage
 from focus_picker.dataset.errors import InputError
@@ -265,3 +270,49 @@ def test_upstreams_interface_is_met_and_used_where_it_exists(core, monkeypatch):
     assert result.z_before == 0.0
     monkeypatch.delattr(pymmcore_plus, "register_autofocus")
     assert not register(focuser)
+
+
+# the two commands, short of loading a configuration
+
+
+def places():
+    return [Position(f"at {x:g}", x, 0.0, 0.0) for x in FOCUS_UM]
+
+
+def test_a_run_writes_log_pictures_and_positions_in_focus(core, tmp_path):
+    told = []
+    run_core(
+        core, autofocuser(), places(), tmp_path, told=lambda place, result: told.append((place.name, bool(result)))
+    )
+    assert told == [(f"at {x:g}", True) for x in FOCUS_UM]
+    back = read_positions(tmp_path / "positions.csv")
+    assert [place.z_um for place in back] == pytest.approx([*FOCUS_UM.values()], abs=DEPTH_UM / 2)
+    lines = [json.loads(line) for line in (tmp_path / "moves.jsonl").read_text().splitlines()]
+    assert [line["kind"] for line in lines].count("end") == 3
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 3
+    assert len(list(tmp_path.glob("search_*.png"))) == 3
+
+
+def test_a_dry_run_leaves_the_drive_where_it_is(core, tmp_path):
+    focuser = autofocuser(settings=settings(settle_s=0.0, dry_run=True))
+    core.setPosition(0.5)
+    run_core(core, focuser, places(), tmp_path, told=lambda place, result: None)
+    assert core.getPosition() == pytest.approx(0.5)
+    assert {result.reason for result in focuser.results.values()} == {"dry_run"}
+
+
+def test_a_core_calibrates_itself_over_a_spiral_and_returns(core, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibrating, "load_model", lambda folder: known_model())
+    made = calibrate_core(
+        core, QUICK, Plan(DEPTH_UM, 4.0), 9, tmp_path, lambda stacks, output: None, spacing_um=5, log=lambda step: None
+    )
+    assert made.direction == 1
+    assert made.um_per_score == pytest.approx(5, rel=0.1)
+    assert core.getXYPosition() == pytest.approx((0, 0), abs=0.1)
+    assert core.getPosition() == pytest.approx(0.0)
+
+
+def test_a_configuration_that_cannot_be_loaded_is_told(tmp_path):
+    (tmp_path / "scope.cfg").write_text("Device,Camera,NoSuchAdapter,Camera\n")
+    with pytest.raises(InputError, match="scope.cfg cannot be loaded"):
+        load_core(tmp_path / "scope.cfg", None)
