@@ -55,5 +55,5 @@ def direction_votes(examples: Examples) -> np.ndarray:
 def _rank_correlation(values: np.ndarray, score: np.ndarray) -> float:
     if len(values) < 3 or not np.ptp(values) > 0:
         return 0.0
-    ranks = [np.argsort(np.argsort(part)) for part in (values, score)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    first, second = (np.argsort(np.argsort(part)) for part in (values, score))
+    return float(np.corrcoef(first, second)[0, 1])
