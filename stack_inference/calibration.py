@@ -13,7 +13,7 @@ from focus_picker.models.stack_calibration import StackCalibration
 from focus_picker.stack_inference.scoring import StackScores, score_stack
 from focus_picker.stack_inference.trial import line_of
 
-FEWEST_STACKS = 12
+FEWEST_STACKS = 9  # the fewest among which a conformal quantile of 90 % lies
 
 LIMIT_QUANTILE, LIMIT_MARGIN = 0.99, 1.3
 """Limits of what counts as usual: a quantile over the calibration stacks, widened because these are few."""
