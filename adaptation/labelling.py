@@ -74,7 +74,7 @@ def label_stacks(
         Called after each stack.
     """
     step = -score_per_slice if reverse else score_per_slice
-    labelled = []
+    labelled: list[LabelledStack] = []
     for pick in pick_many(stacks, thumbnail_px=THUMBNAIL_PX, jobs=jobs, progress=False):
         labelled.append(labelled_by(stacks[len(labelled)], pick, step))
         report("labelling stacks", len(labelled), len(stacks))
