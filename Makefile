@@ -39,7 +39,7 @@ demo: setup
 	$(PY) cli.py simulate $(DEMO)/other_microscope --stacks 10 --seed 3 --instrument drawn:scanner --overwrite
 	$(PY) cli.py label $(DEMO)/other_microscope/cell_stacks --output $(DEMO)/labelled
 	$(PY) cli.py adapt $(DEMO)/labelled --output $(DEMO)/adapted
-	$(PY) cli.py score $(DEMO)/labelled/cell_stacks/stack_001_cell_0 --model $(DEMO)/adapted
+	$(PY) cli.py score $(DEMO)/other_microscope/cell_stacks/stack_001_cell_0 --model $(DEMO)/adapted
 	@echo "Look at $(DEMO)/pick.png (the picked plane), $(DEMO)/contact_sheet.png (the data)," \
 		"$(DEMO)/compare/compare.png (baseline and CNN side by side), $(DEMO)/labelled/labelling.png (what labelled itself)" \
 		"and $(DEMO)/adapted/predicted.png (a model made from those stacks alone)."
