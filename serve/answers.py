@@ -47,6 +47,7 @@ PICK = {
     "status": "ok",
     "advice": "",
     "method": "fused",
+    "scores_used": True,
     "slices": [{"index": 0, "file": "0.jpg", "score": -0.98, "sharpness": 0.11, "thumbnail": None}],
     "fit": {"position": [4.0, 5.3, 6.6], "sharpness": [0.3, 0.41, 0.29]},
     "model": MODEL,

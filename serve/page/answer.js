@@ -4,7 +4,9 @@ import { drawChart } from "./chart.js";
 import { isShowable } from "./files.js";
 import {
   count,
+  fileWords,
   fixed,
+  hasUnusedScores,
   intervalText,
   isKnown,
   micrometres,
@@ -15,12 +17,14 @@ import {
   sharpnessText,
   shortName,
   statusOf,
+  unusedNote,
+  withError,
 } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 
 /** Make an HTML element with a class and text or children. */
-function make(name, className = "", ...children) {
+export function make(name, className = "", ...children) {
   const made = document.createElement(name);
   if (className) made.className = className;
   made.append(...children);
@@ -36,16 +40,16 @@ let largePicture = null; // object URL of the preview
  *
  * @param {object} answer from the service
  * @param {File[]} files the files it was made from, for previews at full size where the browser can show them
- * @param {number|null} zStep distance of the slices as given on the page, micrometres
  */
-export function showAnswer(answer, files, zStep) {
+export function showAnswer(answer, files) {
   shown = { answer, files: new Map(files.map((file) => [file.name, file])), selected: firstSelected(answer) };
-  showHeadline(answer, zStep);
+  showHeadline(answer);
   showMeaning(answer);
   showLegend(answer);
   byId("curve-note").textContent = offsetNote(answer);
   byId("strip").replaceChildren(...answer.slices.map((slice) => thumbnail(slice, answer)));
   byId("rows").replaceChildren(...answer.slices.map((slice) => row(slice, answer)));
+  showUnused(answer);
   byId("answer").hidden = false;
   document.body.classList.add("answered");
   select(shown.selected);
@@ -63,6 +67,20 @@ export function hideAnswer() {
   document.body.classList.remove("answered");
 }
 
+/** Picture and name of a slice beside the selected one; null beyond the ends and without an answer. */
+export function neighbour(step) {
+  const slice = shown?.answer.slices[shown.selected + step];
+  if (!slice) return null;
+  const file = shown.files.get(slice.file);
+  const source = file && isShowable(file) ? file : isPicture(slice.thumbnail) ? slice.thumbnail : null;
+  return { index: slice.index, file: slice.file, source };
+}
+
+/** Select the slice before or after. */
+export function step(by) {
+  if (shown) select(shown.selected + by);
+}
+
 /** Draw the chart again for the width it has now. */
 export function redrawChart() {
   if (!shown) return;
@@ -75,25 +93,35 @@ function firstSelected(answer) {
   return answer.best_index ?? Math.floor((answer.slices.length - 1) / 2);
 }
 
-function showHeadline(answer, zStep) {
+function showHeadline(answer) {
   const { word, tone } = statusOf(answer);
   byId("stack-name").textContent = `${answer.stack} · ${count(answer.n_slices, "slice")}`;
   byId("status").textContent = word;
   byId("status").className = `chip ${tone}`;
   byId("best-plane").replaceChildren(...headline(answer));
-  byId("best-um").textContent = isKnown(answer.best_z_um) ? `${micrometres(answer, zStep)} from the first slice` : "";
+  byId("best-position").textContent = isKnown(answer.best_position)
+    ? `Best plane ${withError(answer.best_position, answer.standard_error)}`
+    : "";
+  byId("best-um").textContent = isKnown(answer.best_z_um) ? `${micrometres(answer)} from the first slice` : "";
   byId("best-explained").textContent = isKnown(answer.best_position)
     ? `In slices, counted from 0${isKnown(answer.standard_error) ? "; ± is one standard error" : ""}.`
     : "";
 }
 
-/** "Best plane 5.43 ± 0.12 (5.jpg)", its parts styled each for itself. */
+/** "Use 5.jpg": what a person does with the answer. */
 function headline(answer) {
   if (!isKnown(answer.best_position)) return [make("span", "number none", "No best plane")];
-  const number = make("span", "number", fixed(answer.best_position, 2));
-  if (isKnown(answer.standard_error)) number.append(make("span", "error", ` ± ${fixed(answer.standard_error, 2)}`));
-  const file = make("span", "file", `(${answer.best_file})`);
-  return [make("span", "label", "Best plane "), number, " ", file];
+  const file = fileWords(answer.best_file);
+  return [make("span", "label", "Use "), make("span", file.length > 14 ? "number long" : "number", file)];
+}
+
+/** Scores that had no say are shown in grey, and named so. */
+function showUnused(answer) {
+  const unused = hasUnusedScores(answer);
+  byId("answer").classList.toggle("unused-scores", unused);
+  byId("unused-note").hidden = !unused;
+  byId("unused-note").textContent = unused ? unusedNote(answer) : "";
+  byId("score-head").textContent = unused ? "Signed score (not used)" : "Signed score";
 }
 
 function showMeaning(answer) {
@@ -108,8 +136,8 @@ function showMeaning(answer) {
 function factsOf(answer) {
   const facts = [];
   if (isKnown(answer.standard_error)) facts.push(["90 % interval", intervalText(answer)]);
-  if (answer.best_file) facts.push(["Nearest slice", `${answer.best_index} (${answer.best_file})`]);
-  facts.push(["Method", answer.method]);
+  if (answer.method !== "fused") facts.push(["Method", answer.method.replaceAll("_", " ")]);
+  if (hasUnusedScores(answer)) facts.push(["Model’s scores", "not used"]);
   return facts;
 }
 
@@ -143,12 +171,12 @@ function smallPicture(slice) {
   return Object.assign(make("img", "picture"), { src: slice.thumbnail, alt: "", draggable: false });
 }
 
-function isPicture(url) {
+export function isPicture(url) {
   return typeof url === "string" && /^data:image\/(jpeg|png|webp);base64,/.test(url);
 }
 
 function row(slice, answer) {
-  const texts = [slice.file, scoreText(slice.score), sharpnessText(slice.sharpness)];
+  const texts = [fileWords(slice.file), scoreText(slice.score), sharpnessText(slice.sharpness)];
   const cells = texts.map((text) => make("td", "", text));
   const head = make("th", "", String(slice.index));
   head.scope = "row";
@@ -181,7 +209,8 @@ function showPreview(slice) {
   image.alt = `Slice ${slice.index}`;
   if (source) image.src = source;
   const place = make("span", "place", `Slice ${slice.index} `, make("span", "file", slice.file));
-  const score = isKnown(slice.score) ? `Score ${scoreText(slice.score)}: ${scoreMeaning(slice.score)}` : "No score";
+  const meaning = hasUnusedScores(shown.answer) ? "not used" : scoreMeaning(slice.score);
+  const score = isKnown(slice.score) ? `Score ${scoreText(slice.score)}: ${meaning}` : "No score";
   const values = [score, `Sharpness ${sharpnessText(slice.sharpness)}`].map((text) => make("span", "value", text));
   byId("preview-caption").replaceChildren(place, ...values);
 }

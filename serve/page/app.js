@@ -1,9 +1,12 @@
 /** The page's own life: choose, send, wait or cancel, show the answer or the error. */
 
 import { hideAnswer, redrawChart, showAnswer, shownAnswer } from "./answer.js";
-import { asCsv, asJson, download, fileName } from "./downloads.js";
+import { asCsv, asJson, asStacksCsv, download, fileName } from "./downloads.js";
 import { ChoiceError, filesOfDrop, filesOfInput, isShowable, stacksOf } from "./files.js";
-import { exampleFiles, hasToken, health, keepToken, pickFocus, ServiceError } from "./service.js";
+import { exampleFiles, hasToken, health, keepToken, pickFocus, pickMany, scoreImage, ServiceError } from "./service.js";
+import { hideSingle, showSingle, spokenSingle } from "./single.js";
+import { addStack, beginStacks, filterStacks, markStack, stackResults } from "./stacks.js";
+import { listenToViewer } from "./viewer.js";
 import { count, sizeText, spoken } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
@@ -14,7 +17,7 @@ const MANY_SLICES = 60; // above which large previews would make a large answer
 const PATIENCE_MS = 200; // shorter work shows no progress, which would only flicker
 
 /** What was chosen last, and the work in progress; a newer choice takes its place. */
-const state = { stacks: [], current: null, work: null, waitForToken: false };
+const state = { stacks: [], work: null, limits: {} };
 
 /** Run one piece of work, after stopping the one before. Errors go to the page, a cancelled work is silent. */
 async function run(work) {
@@ -67,38 +70,99 @@ function choose(find) {
     const stacks = stacksOf(await find(signal));
     if (signal.aborted) return;
     state.stacks = stacks;
-    offerStacks(stacks);
-    await pick(stacks[0], signal);
+    await answerAll(signal);
   });
 }
 
-/** Show a menu where a folder holds several stacks. */
-function offerStacks(stacks) {
-  byId("stacks").hidden = stacks.length < 2;
-  byId("stacks-label").textContent = `Stack (${stacks.length} in this folder)`;
-  const options = stacks.map((stack, index) => new Option(stack.name, String(index)));
-  byId("stack-choice").replaceChildren(...options);
-}
-
-async function pick(stack, signal) {
-  state.current = stack;
-  clearProblem();
+/** Answer everything that was chosen last. */
+async function answerAll(signal) {
+  const { stacks } = state;
   const zStep = readStep();
-  const bytes = stack.files.reduce((sum, file) => sum + file.size, 0);
-  const what = `${count(stack.files.length, "file")}, ${sizeText(bytes)}`;
-  say(`Sending ${what} …`);
-  const answer = await pickFocus(stack, {
-    zStep,
-    thumbnails: previewSize(stack.files),
-    signal,
-    onSent: (share) =>
-      share < 1 ? say(`Sending ${what} …`, share) : say(`Looking for the best plane (${what}) …`),
-  });
+  clearProblem();
+  beginStacks(openStack);
+  const [first] = stacks;
+  if (stacks.length === 1 && first.files.length === 1 && isShowable(first.files[0])) await scoreOne(first, zStep, signal);
+  else if (stacks.length === 1) await pickOne(first, zStep, signal);
+  else await pickEach(stacks, zStep, signal);
+  if (!signal.aborted) closeTokenForm();
+}
+
+async function scoreOne({ files: [file] }, zStep, signal) {
+  const answer = await scoreImage(file, { zStep, signal, onSent: progress(file.size, 1, "Looking at the image") });
   if (signal.aborted) return;
-  showAnswer(answer, stack.files, zStep);
-  closeTokenForm();
-  byId("announcer").textContent = spoken(answer);
-  bringIntoView(byId("answer"));
+  hideAnswer();
+  showSingle(answer, file);
+  byId("announcer").textContent = spokenSingle(answer);
+  bringIntoView(byId("single"));
+}
+
+/** Pick one stack; a zip or several TIFF files may turn out to be many, and a TIFF file to be one image. */
+async function pickOne(stack, zStep, signal) {
+  try {
+    openStack({ name: stack.name, files: stack.files, answer: await pickFocus(stack, options(stack, zStep, signal)) });
+  } catch (error) {
+    if (error.code === "several_stacks") await pickAll(stack, zStep, signal);
+    else if (stack.files.length === 1 && / has one page/.test(error.message)) await scoreOne(stack, zStep, signal);
+    else throw error;
+  }
+}
+
+async function pickAll(stack, zStep, signal) {
+  const onLine = (line) => {
+    if (signal.aborted) return;
+    const name = line.stack ?? stack.name;
+    addResult(line.slices ? { name, files: [], answer: line } : { name, files: [], problem: line.problem ?? line.detail });
+  };
+  await pickMany(stack, { ...options(stack, zStep, signal), onLine });
+  bringIntoView(byId("stacks"));
+}
+
+async function pickEach(stacks, zStep, signal) {
+  for (const [at, stack] of stacks.entries()) {
+    say(`Stack ${at + 1} of ${stacks.length}: ${stack.name} …`, at / stacks.length);
+    const asked = pickFocus(stack, { ...options(stack, zStep, signal), onSent: () => {} });
+    const result = await asked.then(
+      (answer) => ({ name: stack.name, files: stack.files, answer }),
+      (error) => {
+        if (!(error instanceof ServiceError) || [0, 401].includes(error.status)) throw error;
+        return { name: stack.name, files: stack.files, problem: error.message };
+      },
+    );
+    if (signal.aborted) return;
+    addResult(result);
+  }
+}
+
+/** Add a row, and show the first stack that has a best plane below the table. */
+function addResult(result) {
+  addStack(result);
+  const answered = stackResults().filter((one) => one.answer?.best_file);
+  if (answered.length === 1 && answered[0] === result) openStack(result);
+}
+
+function openStack(result) {
+  hideSingle();
+  showAnswer(result.answer, result.files);
+  markStack(result);
+  byId("announcer").textContent = spoken(result.answer);
+  bringIntoView(byId(stackResults().length > 1 ? "stacks" : "answer"));
+}
+
+function options(stack, zStep, signal) {
+  const bytes = stack.files.reduce((sum, file) => sum + file.size, 0);
+  if (bytes > (state.limits.max_request_bytes ?? Infinity)) {
+    throw new ChoiceError(
+      `${stack.name} has ${sizeText(bytes)}, more than ${sizeText(state.limits.max_request_bytes)}: send fewer files.`,
+    );
+  }
+  const onSent = progress(bytes, stack.files.length, "Looking for the best plane");
+  return { zStep, thumbnails: previewSize(stack.files), signal, onSent };
+}
+
+function progress(bytes, files, work) {
+  const what = `${count(files, "file")}, ${sizeText(bytes)}`;
+  say(`Sending ${what} …`);
+  return (share) => (share < 1 ? say(`Sending ${what} …`, share) : say(`${work} (${what}) …`));
 }
 
 function previewSize(files) {
@@ -113,21 +177,23 @@ function readStep() {
   const wrong = text !== "" && !(Number.isFinite(step) && step > 0);
   input.setAttribute("aria-invalid", String(wrong));
   if (wrong) {
-    throw new ChoiceError(
-      `The distance between slices is “${input.value.trim()}”: give micrometres, such as 0.5, or nothing.`,
-    );
+    const sentence = `The distance between slices is “${input.value.trim()}”: give micrometres, such as 0.5, or nothing.`;
+    throw Object.assign(new ChoiceError(sentence), { keepsAnswer: true });
   }
   return text === "" ? null : step;
 }
 
 function repick() {
-  if (state.current) run((signal) => pick(state.current, signal));
+  if (state.stacks.length) run(answerAll);
 }
 
 /** Show why there is no answer; a wanted token is asked for. */
 function fail(error) {
   if (!(error instanceof ServiceError || error instanceof ChoiceError)) console.error(error);
-  hideAnswer();
+  if (!error.keepsAnswer) {
+    hideAnswer();
+    hideSingle();
+  }
   if (error.status === 401) {
     askToken();
     return;
@@ -135,7 +201,7 @@ function fail(error) {
   const known = error instanceof ServiceError || error instanceof ChoiceError;
   const text = known ? error.message : "The page itself failed: reload it, and try again.";
   const title = document.createElement("strong");
-  title.textContent = "No answer";
+  title.textContent = error.keepsAnswer ? "Not changed" : "No answer";
   const body = document.createElement("p");
   body.textContent = text;
   byId("problem").replaceChildren(title, body);
@@ -171,13 +237,16 @@ function bringIntoView(part) {
 }
 
 async function showModel() {
-  const state = await health().catch(() => null);
-  const parts = !state
-    ? ["The service does not answer."]
-    : state.model_loaded
-      ? [`Model ${state.model} ${state.model_version}`, `SHA-256 ${String(state.model_sha256).slice(0, 12)}`]
-      : ["No model: sharpness only"];
-  byId("model").textContent = parts.join(" · ");
+  const found = await health().catch(() => null);
+  const calibrated = found?.calibrated ? "calibrated" : "not calibrated on this microscope";
+  byId("model").textContent = found
+    ? `Model ${found.model} ${found.model_version} · ${calibrated} · SHA-256 ${String(found.model_sha256).slice(0, 12)}`
+    : "The service does not answer.";
+  state.limits = found?.limits ?? {};
+  const { max_files: slices, max_request_bytes: bytes, max_request_pixels: pixels } = state.limits;
+  if (slices) {
+    byId("limits").textContent = `A stack: at most ${slices} slices, ${sizeText(bytes)}, ${pixels / 1e6} million pixels.`;
+  }
 }
 
 function listenToChoices() {
@@ -193,10 +262,6 @@ function listenToChoices() {
   byId("example").addEventListener("click", () =>
     choose(async (signal) => (await exampleFiles(signal)).map((file) => ({ file, path: `example/${file.name}` }))),
   );
-  byId("stack-choice").addEventListener("change", () => {
-    const stack = state.stacks[Number(byId("stack-choice").value)];
-    run((signal) => pick(stack, signal));
-  });
   byId("z-step").addEventListener("change", repick);
   byId("cancel").addEventListener("click", cancel);
   byId("token-form").addEventListener("submit", (event) => {
@@ -228,6 +293,8 @@ function listenToAnswer() {
     const answer = shownAnswer();
     if (answer) download(fileName(answer.stack, suffix), write(answer), type);
   };
+  byId("status-filter").addEventListener("change", filterStacks);
+  byId("download-stacks").addEventListener("click", () => download("stacks_focus.csv", asStacksCsv(stackResults()), "text/csv"));
   byId("download-json").addEventListener("click", save("json", asJson, "application/json"));
   byId("download-csv").addEventListener("click", save("csv", asCsv, "text/csv"));
   byId("strip").addEventListener("keydown", (event) => {
@@ -244,4 +311,5 @@ function listenToAnswer() {
 listenToChoices();
 listenToDrops();
 listenToAnswer();
+listenToViewer();
 showModel();

@@ -1,6 +1,6 @@
 /** The focus curve as SVG: sharpness with its fit above, signed scores below, the best plane through both. */
 
-import { fixed, isKnown, scoreText, statusOf, withError } from "./words.js";
+import { fixed, hasUnusedScores, isKnown, scoreText, statusOf, withError } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = { left: 52, right: 14, top: 42 };
@@ -137,13 +137,15 @@ function scorePanel(answer, frame, { top, bottom }) {
   const y = scale(range, [bottom, top]);
   const points = placed(answer.slices, "score", frame.x, y);
   const zero = element("line", { class: "zero", x1: MARGIN.left, x2: frame.right, y1: y(0), y2: y(0) });
-  return [
+  const unused = hasUnusedScores(answer);
+  const drawn = [
     ...valueAxis(ticks(range, 6), y, frame, (value) => scoreText(value).replace(/\.?0+$/, "") || "0"),
-    title("Signed score", top - 14, "− lens too close, + too far"),
+    title("Signed score", top - 14, unused ? "not used" : "− lens too close, + too far"),
     zero,
     line("course", points),
     ...marks(points, frame, bottom),
   ];
+  return unused ? [element("g", { class: "unused" }, ...drawn)] : drawn;
 }
 
 function title(text, y, explanation = "") {

@@ -1,6 +1,10 @@
 /** The answer as files: JSON as the service gave it, CSV with one row a slice. */
 
 const COLUMNS = ["index", "file", "score", "sharpness"];
+const STACK_COLUMNS = [
+  ...["stack", "best_file", "best_index", "best_position", "standard_error", "best_z_um", "standard_error_um"],
+  ...["status", "scores_used", "advice", "model", "model_version", "problem"],
+];
 
 /** The answer without its previews: what `cli.py pick-focus --json` prints, and the fit. */
 export function asJson(answer) {
@@ -8,10 +12,24 @@ export function asJson(answer) {
   return `${JSON.stringify({ ...answer, slices }, null, 2)}\n`;
 }
 
-/** The slices as a table (RFC 4180); a value that is not known is an empty field. */
+/** The slices as a table (RFC 4180), each with the answer of its stack; a value that is not known is an empty field. */
 export function asCsv(answer) {
-  const rows = answer.slices.map((slice) => COLUMNS.map((column) => field(slice[column])).join(","));
-  return [COLUMNS.join(","), ...rows, ""].join("\r\n");
+  return table([...COLUMNS, ...STACK_COLUMNS], answer.slices.map((slice) => ({ ...stackRow({ answer }), ...slice })));
+}
+
+/** One row a stack. */
+export function asStacksCsv(results) {
+  return table(STACK_COLUMNS, results.map(stackRow));
+}
+
+function stackRow({ name, answer, problem }) {
+  if (!answer) return { stack: name, status: "unreadable", problem };
+  return { ...answer, model: answer.model?.name, model_version: answer.model?.version };
+}
+
+function table(columns, rows) {
+  const lines = rows.map((row) => columns.map((column) => field(row[column])).join(","));
+  return [columns.join(","), ...lines, ""].join("\r\n");
 }
 
 function field(value) {

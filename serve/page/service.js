@@ -2,11 +2,12 @@
 
 const TOKEN = "focus-picker-token"; // of this tab only, gone when it is closed
 
-/** Why the service gave no answer: its HTTP status (0 where there was none) and a sentence. */
+/** Why the service gave no answer: its HTTP status (0 where there was none), a sentence, and the reason's code. */
 export class ServiceError extends Error {
-  constructor(status, sentence) {
+  constructor(status, sentence, code = "") {
     super(sentence);
     this.status = status;
+    this.code = code;
   }
 }
 
@@ -37,6 +38,34 @@ export function pickFocus(stack, { zStep, thumbnails, signal, onSent }) {
   return send("POST", `/pick-focus?${query}`, { body, signal, onSent });
 }
 
+/**
+ * Ask for the best planes of all stacks in one upload; `onLine` gets each answer as soon as it is there.
+ *
+ * @returns {Promise<void>}
+ */
+export async function pickMany(stack, { zStep, thumbnails, signal, onSent, onLine }) {
+  const query = new URLSearchParams({ thumbnails: String(thumbnails) });
+  if (zStep !== null) query.set("z_step_um", String(zStep));
+  const body = new FormData();
+  for (const file of stack.files) body.append("files", file, file.name);
+  let read = 0;
+  const onText = (text) => {
+    for (let end = text.indexOf("\n", read); end >= 0; end = text.indexOf("\n", read)) {
+      onLine(JSON.parse(text.slice(read, end)));
+      read = end + 1;
+    }
+  };
+  await send("POST", `/pick-focus-batch?${query}`, { body, signal, onSent, onText });
+}
+
+/** Score one image. */
+export function scoreImage(file, { zStep, signal, onSent }) {
+  const query = new URLSearchParams(zStep === null ? {} : { z_step_um: String(zStep) });
+  const body = new FormData();
+  body.append("files", file, file.name);
+  return send("POST", `/score?${query}`, { body, signal, onSent });
+}
+
 /** State of the service and its model. */
 export function health() {
   return send("GET", "/health", {});
@@ -55,7 +84,7 @@ export async function exampleFiles(signal) {
 }
 
 // XMLHttpRequest, because fetch does not tell how much of a body has been sent.
-function send(method, url, { body = null, signal, onSent }) {
+function send(method, url, { body = null, signal, onSent, onText }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     let sentWhole = body === null;
@@ -68,7 +97,11 @@ function send(method, url, { body = null, signal, onSent }) {
       onSent?.(1);
     });
     request.addEventListener("error", () => reject(new ServiceError(0, noAnswer(sentWhole))));
-    request.addEventListener("load", () => settle(request, resolve, reject));
+    if (onText) request.addEventListener("progress", () => request.status === 200 && onText(request.responseText));
+    request.addEventListener("load", () => {
+      if (!onText || request.status !== 200) settle(request, resolve, reject);
+      else resolve(onText(request.responseText));
+    });
     request.addEventListener("abort", () => reject(new DOMException("Cancelled.", "AbortError")));
     signal?.addEventListener("abort", () => request.abort());
     request.send(body);
@@ -78,7 +111,7 @@ function send(method, url, { body = null, signal, onSent }) {
 function settle(request, resolve, reject) {
   const content = parsed(request.responseText);
   if (request.status === 200 && content !== null) resolve(content);
-  else reject(new ServiceError(request.status, detailOf(content) || unexplained(request.status)));
+  else reject(new ServiceError(request.status, detailOf(content) || unexplained(request.status), content?.code));
 }
 
 function parsed(text) {

@@ -35,6 +35,61 @@ export const STATUSES = {
   },
 };
 
+/** Every status of a single image: a short word, its tone, and what to do. */
+export const IMAGE_STATUSES = {
+  in_focus: { word: "In focus", tone: "good", meaning: "The lens is within half a slice of focus." },
+  pre_focal: { word: "Lens too close", tone: "warn", meaning: "The lens is too close to the sample." },
+  post_focal: { word: "Lens too far", tone: "warn", meaning: "The lens is too far from the sample." },
+  unsure: {
+    word: "Not sure",
+    tone: "none",
+    meaning: "The image does not settle which way to go: take a second one at another height, or a stack.",
+  },
+  uncalibrated: {
+    word: "Not calibrated",
+    tone: "none",
+    meaning:
+      "The model was not calibrated on this microscope, so its score names no side: record stacks and run adapt. " +
+      "A stack is answered by its own sharpness meanwhile.",
+  },
+};
+
+/** Status of a single image in words. */
+export function imageStatusOf(answer) {
+  return IMAGE_STATUSES[answer.status] ?? { word: String(answer.status), tone: "warn", meaning: "" };
+}
+
+/** What to do with the lens for a single image: an arrow, and a sentence. */
+export function moveOf(answer) {
+  const { move } = answer;
+  if (answer.status === "in_focus") return { arrow: "✓", text: "Stay here" };
+  if (!move || !isKnown(move.slices) || !["pre_focal", "post_focal"].includes(answer.status)) {
+    return { arrow: "", text: "No move can be told" };
+  }
+  const away = move.slices > 0;
+  const size = `${withError(Math.abs(move.slices), move.standard_error)} slices`;
+  const um = isKnown(move.um) ? ` (${withError(Math.abs(move.um), move.standard_error_um)} µm)` : "";
+  return { arrow: away ? "↑" : "↓", text: `Move the lens ${away ? "away from" : "towards"} the sample by ${size}${um}` };
+}
+
+/** Tell whether a stack has scores that had no say in its answer. */
+export function hasUnusedScores(answer) {
+  return answer.scores_used === false && answer.slices.some((slice) => isKnown(slice.score));
+}
+
+/** Why scores had no say. */
+export function unusedNote(answer) {
+  return answer.model?.calibrated === false
+    ? "Scores not used: the model was not calibrated on this microscope; record stacks and run adapt."
+    : "Scores not used: sharpness alone decides, or they failed the test on this stack.";
+}
+
+/** A file in words: a plane of a TIFF file comes as "a.tif[6]". */
+export function fileWords(file) {
+  const [, name, plane] = /^(.*)\[(\d+)\]$/s.exec(file) ?? [];
+  return name ? `slice ${plane} of ${name}` : file;
+}
+
 const SIGMA_OF_90 = 1.645;
 
 /** Tell whether a value of an answer is known; what is not known comes as null. */
@@ -79,10 +134,9 @@ export function withError(position, error) {
   return isKnown(error) ? `${fixed(position, 2)} ± ${fixed(error, 2)}` : fixed(position, 2);
 }
 
-/** Position in micrometres from the first slice; its error only where the step is known for certain. */
-export function micrometres(answer, zStep) {
-  const error = isKnown(answer.standard_error) && isKnown(zStep) ? answer.standard_error * zStep : null;
-  return `${withError(answer.best_z_um, error)} µm`;
+/** Position in micrometres from the first slice, with its error. */
+export function micrometres(answer) {
+  return `${withError(answer.best_z_um, answer.standard_error_um)} µm`;
 }
 
 /** The 90 % interval of the position in slices. */
@@ -96,7 +150,7 @@ export function spoken(answer) {
   const { word } = statusOf(answer);
   if (!isKnown(answer.best_position)) return `${answer.stack}: no best plane. ${word}.`;
   const error = isKnown(answer.standard_error) ? `, plus or minus ${fixed(answer.standard_error, 2)}` : "";
-  return `${answer.stack}: best plane ${fixed(answer.best_position, 2)}${error}, file ${answer.best_file}. ${word}.`;
+  return `${answer.stack}: use ${fileWords(answer.best_file)}, best plane ${fixed(answer.best_position, 2)}${error}. ${word}.`;
 }
 
 /** A clause of the service as a sentence: first letter large, a full stop at its end. */
@@ -115,8 +169,8 @@ export function offsetNote(answer) {
   const whole = highest > 0 && highest < fit.sharpness.length - 1; // else the peak is beyond what is drawn
   if (!whole || Math.abs(peak - answer.best_position) < 0.2) return "";
   return (
-    `The curve peaks at ${fixed(peak, 2)}. The best plane lies at ${fixed(answer.best_position, 2)} because it also ` +
-    "counts the signed scores, and the offset of the sharpest plane that was measured on stacks of known focus."
+    `The curve shown peaks at ${fixed(peak, 2)}. The best plane lies at ${fixed(answer.best_position, 2)}, which is what ` +
+    `several measures of sharpness${answer.scores_used ? " and the signed scores" : ""} say together.`
   );
 }
 
