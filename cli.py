@@ -600,8 +600,9 @@ def serve(
     reference: Annotated[
         Path | None, typer.Option(help="Profile of `drift --save-profile`: /metrics then tells drift from it.")
     ] = None,
+    adapt: Annotated[bool, typer.Option("--adapt", help="Let clients adapt a model (extra `train`).")] = False,
 ) -> None:
-    """Serve scores and picks over HTTP, with a page to drop a stack on; stops on Ctrl-C.
+    """Serve scores and picks over HTTP, with a page to drop images and stacks on; stops on Ctrl-C.
 
     Limits and the bearer token are set by environment variables; see docs/serve.md.
     """
@@ -609,7 +610,7 @@ def serve(
     from focus_picker.serve.settings import load_settings
 
     run(
-        load_settings(model=model, reference=reference),
+        load_settings(model=model, reference=reference, adapt=adapt or None),
         host,
         port,
         announce=lambda address: print(f"{address} (Ctrl-C stops)", flush=True),

@@ -230,3 +230,27 @@ def _number(value: float) -> float | None:
 
 def _rounded(values: Any) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
+
+
+class AdaptAnswer(BaseModel):
+    """How far an adaptation is."""
+
+    model_config = _example(
+        {
+            "state": "running",
+            "n_stacks": 24,
+            "stage": "fine-tuning",
+            "done": 120,
+            "total": 300,
+            "words": "",
+            "problem": "",
+        }
+    )
+
+    state: Literal["none", "receiving", "running", "done", "failed"]
+    n_stacks: int = 0
+    stage: str = Field("", description="What is being done.")
+    done: int = Field(0, description="How much of the stage.")
+    total: int = 0
+    words: str = Field("", description="What can be expected of the model, for people.")
+    problem: str = Field("", description="Why it failed.")

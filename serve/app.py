@@ -1,7 +1,7 @@
 """The routes of the service; each receives, hands over to a worker process, and answers."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from focus_picker.dataset.version import VERSION
+from focus_picker.serve.adapting import adapt_routes
 from focus_picker.serve.answers import BatchAnswer, Health, PickAnswer, ScoreAnswer, StackProblem
 from focus_picker.serve.forms import BODY
 from focus_picker.serve.guard import Guard
@@ -52,10 +53,13 @@ def create_app(settings: Settings, *, trusted: bool = True) -> FastAPI:
     """
     service = Service(settings, trusted)
 
+    ends: list[Callable[[], Any]] = [service.pool.close]
+
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         yield
-        service.pool.close()
+        for end in ends:
+            end()
 
     app = FastAPI(
         title="Focus Picker",
@@ -74,7 +78,13 @@ def create_app(settings: Settings, *, trusted: bool = True) -> FastAPI:
     )
     install_handlers(app)
     _add_open_routes(app, service)
-    _add_guarded_routes(app, service, [Depends(service.check_token)])
+    guards = [Depends(service.check_token)]
+    _add_guarded_routes(app, service, guards)
+    if settings.adapt:
+        router, job = adapt_routes(service, guards)
+        app.include_router(router)
+        app.state.adaptation = job
+        ends.insert(0, job.close)
     app.mount("/static", StaticFiles(directory=PAGE), name="static")
     service.telemetry.paths = frozenset(route.path for route in app.routes if hasattr(route, "path"))
     return app

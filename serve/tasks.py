@@ -124,18 +124,18 @@ class Tasks:
 
     def unpack(self, head: Head, content: bytes) -> Iterator[Reply]:
         """Write the stacks of a request below the folder that the service gives, under names of our own."""
-        folder, count = Path(head["folder"]), 0
-        for number, (_, files) in enumerate(self._groups(head, content)):
+        folder, groups = Path(head["folder"]), self._groups(head, content)
+        for number, (name, files) in enumerate(groups):
             self._admit(head, files, at_once=False)
-            stack = stack_of("", files)
-            below = folder / f"stack_{number:03d}_cell_0"
+            stack, below = stack_of(name, files), folder / f"stack_{number:03d}_cell_0"
             below.mkdir(parents=True)
             if stack.slices[0].page is not None:
-                (below / "planes.tif").write_bytes(files[0].content)
-            for place, part in enumerate(stack.slices if stack.slices[0].page is None else ()):
-                (below / f"{place}{part.path.suffix.lower() or '.jpg'}").write_bytes(part.path.read_bytes())
-            count += 1
-        yield Reply(StackCount(n_stacks=count))
+                below.rmdir()
+                below.with_suffix(".tif").write_bytes(files[0].content)
+                continue
+            for place, part in enumerate(stack.slices):
+                (below / f"{place}{part.path.suffix.lower()}").write_bytes(part.path.read_bytes())
+        yield Reply(StackCount(n_stacks=len(groups)))
 
     def _picked(self, name: str, files: Sequence[MemoryFile], head: Head) -> PickAnswer:
         self._admit(head, files, at_once=True)

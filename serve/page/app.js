@@ -1,5 +1,6 @@
 /** The page's own life: choose, send, wait or cancel, show the answer or the error. */
 
+import { listenToAdapt, offerAdapt } from "./adapt.js";
 import { hideAnswer, redrawChart, showAnswer, shownAnswer } from "./answer.js";
 import { asCsv, asJson, asStacksCsv, download, fileName } from "./downloads.js";
 import { ChoiceError, filesOfDrop, filesOfInput, isShowable, stacksOf } from "./files.js";
@@ -17,7 +18,7 @@ const MANY_SLICES = 60; // above which large previews would make a large answer
 const PATIENCE_MS = 200; // shorter work shows no progress, which would only flicker
 
 /** What was chosen last, and the work in progress; a newer choice takes its place. */
-const state = { stacks: [], work: null, limits: {} };
+const state = { stacks: [], work: null, limits: {}, adapt: false };
 
 /** Run one piece of work, after stopping the one before. Errors go to the page, a cancelled work is silent. */
 async function run(work) {
@@ -84,7 +85,9 @@ async function answerAll(signal) {
   if (stacks.length === 1 && first.files.length === 1 && isShowable(first.files[0])) await scoreOne(first, zStep, signal);
   else if (stacks.length === 1) await pickOne(first, zStep, signal);
   else await pickEach(stacks, zStep, signal);
-  if (!signal.aborted) closeTokenForm();
+  if (signal.aborted) return;
+  closeTokenForm();
+  if (state.adapt) offerAdapt(stackResults().length);
 }
 
 async function scoreOne({ files: [file] }, zStep, signal) {
@@ -243,6 +246,11 @@ async function showModel() {
     ? `Model ${found.model} ${found.model_version} · ${calibrated} · SHA-256 ${String(found.model_sha256).slice(0, 12)}`
     : "The service does not answer.";
   state.limits = found?.limits ?? {};
+  state.adapt = Boolean(found?.adapt);
+  if (state.adapt) {
+    offerAdapt(0);
+    await listenToAdapt(() => state.stacks);
+  }
   const { max_files: slices, max_request_bytes: bytes, max_request_pixels: pixels } = state.limits;
   if (slices) {
     byId("limits").textContent = `A stack: at most ${slices} slices, ${sizeText(bytes)}, ${pixels / 1e6} million pixels.`;

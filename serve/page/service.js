@@ -66,6 +66,20 @@ export function scoreImage(file, { zStep, signal, onSent }) {
   return send("POST", `/score?${query}`, { body, signal, onSent });
 }
 
+/** Start (POST, with stacks), watch (GET) or stop (DELETE) the adaptation of a model. */
+export function adaptation(method, body = null) {
+  return send(method, "/adapt", { body });
+}
+
+/** The adapted model as a zip. */
+export async function adaptedModel() {
+  const token = sessionStorage.getItem(TOKEN);
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const response = await fetch("/adapt/model", { headers }).catch(() => null);
+  if (!response?.ok) throw new ServiceError(response?.status ?? 0, "The model could not be loaded: adapt it again.");
+  return response.blob();
+}
+
 /** State of the service and its model. */
 export function health() {
   return send("GET", "/health", {});
@@ -110,7 +124,7 @@ function send(method, url, { body = null, signal, onSent, onText }) {
 
 function settle(request, resolve, reject) {
   const content = parsed(request.responseText);
-  if (request.status === 200 && content !== null) resolve(content);
+  if ([200, 202].includes(request.status) && content !== null) resolve(content);
   else reject(new ServiceError(request.status, detailOf(content) || unexplained(request.status), content?.code));
 }
 
