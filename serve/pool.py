@@ -140,7 +140,8 @@ class Pool:
 
     async def _ask(self, task: Head, chunks: Sequence[bytes], emit: Emit | None) -> tuple[Head, bytes]:
         await _in_time(self._count.acquire(), self._settings.work_seconds)
-        worker, seconds, whole = self._free.pop(), seconds_for(chunks, self._settings), False
+        worker, whole = self._free.pop(), False
+        seconds = self._settings.work_seconds if emit else seconds_for(chunks, self._settings)
         try:
             async with asyncio.timeout(seconds):
                 await send_async(worker.connection, task, chunks)
