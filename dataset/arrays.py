@@ -21,6 +21,10 @@ class ArraySlice(Slice):
         """Return the pixels."""
         return self.pixels
 
+    def shape(self) -> tuple[int, int]:
+        """Return height and width."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
 
 def rgb_image(image: ArrayLike, name: str) -> np.ndarray:
     """Bring an array into the form that ``dataset.images.read_image`` gives.

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.images import IMAGE_SUFFIXES, read_image
+from focus_picker.dataset.images import IMAGE_SUFFIXES, image_format, image_size, read_image
 from focus_picker.dataset.memory import ImageFile, MemoryFile
 
 STACKS_FOLDER = "cell_stacks"
@@ -55,6 +55,18 @@ class Slice:
 
         with TiffPlanes(self.path) as tiff:
             return tiff.read(self.page)
+
+    def shape(self) -> tuple[int, int] | None:
+        """Height and width of a file that is one image, by its header; None where that cannot be read."""
+        try:
+            if image_format(self.path) != "TIFF":
+                return image_size(self.path)[::-1]
+            from focus_picker.dataset.tiff import TiffPlanes
+
+            with TiffPlanes(self.path) as tiff:
+                return tiff.sizes[0][::-1]
+        except InputError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -167,6 +179,25 @@ def _pixels_or_reason(read: Callable[[], np.ndarray]) -> np.ndarray | InputError
         return read()
     except InputError as error:
         return error
+
+
+def declared_shapes(slices: Sequence[Slice]) -> list[tuple[int, int] | None]:
+    """Height and width of each slice by its file's header, None where that cannot be read; no pixel is unpacked."""
+    shapes: list[tuple[int, int] | None] = []
+    for file, group in groupby(slices, key=lambda plane: None if plane.page is None else plane.path):
+        planes = list(group)
+        try:
+            if file is None:
+                shapes += [plane.shape() for plane in planes]
+            else:
+                from focus_picker.dataset.tiff import TiffPlanes
+
+                with TiffPlanes(file) as tiff:
+                    sizes = tiff.sizes
+                shapes += [sizes[plane.page or 0][::-1] for plane in planes]
+        except (InputError, IndexError):
+            shapes += [None] * len(planes)
+    return shapes
 
 
 def images_below(folder: Path, *, into_datasets: bool = True) -> list[Path]:

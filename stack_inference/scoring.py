@@ -4,20 +4,26 @@ The two are told apart throughout. Sharpness needs no training, is largest in fo
 model's: zero in focus, positive where the lens is too far.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import cv2
 import numpy as np
 
 from focus_picker import features
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.stacks import Slice, Stack, read_each, slice_numbers
+from focus_picker.dataset.stacks import Slice, Stack, declared_shapes, read_each, slice_numbers
 from focus_picker.models.contract import Model
 from focus_picker.models.focus_state import UNSURE
 from focus_picker.stack_inference.consensus import PANEL
-from focus_picker.stack_inference.windows import cell_weight, common_window, thumbnails, weighed_grey
+from focus_picker.stack_inference.windows import cell_weight, centre, reduced, weighed_grey
+
+BATCH_BYTES, MOST_IN_BATCH = 64_000_000, 64
+"""Of slices in memory at a time."""
+
+SMALL_SHARE = 0.5
+"""A slice below this share of the stack's median height or width is left out."""
 
 DARK_SHARE = 0.25
 """A slice darker than this share of the stack's median brightness was not lit as the others were and is left out."""
@@ -106,27 +112,46 @@ def score_stack(
         If there is no measure of this name.
     """
     check_measure(measure)
-    images, problems = _read(stack.slices)
-    pictures = thumbnails(images, thumbnail_px) if thumbnail_px else ()
-    mean, spread = _brightness(images)
-    _leave_out_odd(images, problems, mean, spread)
-    sharpness, panel = _sharpness(images, problems, measure)
-    score, unsure = _scored(images, model)
+    n = len(stack.slices)
+    shape, problems = _shared_shape(stack.slices)
+    weight, names = cell_weight(shape), (measure, *PANEL)
+    mean, spread, score = (np.full(n, np.nan) for _ in range(3))
+    curves, status = np.full((len(names), n), np.nan), np.full(n, "", dtype="U16")
+    pictures: list[np.ndarray | None] = [None] * n
+    for batch in _batches(read_each(stack.slices), shape):
+        used: dict[int, np.ndarray] = {}
+        for index, image in batch:
+            if isinstance(image, InputError):
+                problems[index] = str(image)
+                continue
+            window = centre(image, *shape)
+            if thumbnail_px:
+                pictures[index] = reduced(window, thumbnail_px)
+            if not problems[index]:
+                used[index] = image
+                mean[index], spread[index] = _brightness(image)
+                curves[:, index], problems[index] = _sharpness(window, weight, names)
+        if model is not None and used:
+            judged = model.judge(list(used.values()))
+            score[list(used)], status[list(used)] = judged.score, judged.status
+    for index, reason in _odd(mean, spread).items():
+        problems[index], status[index] = reason, ""
+        curves[:, index] = spread[index] = score[index] = np.nan
     z, z_in_um = positions(stack)
     return StackScores(
         stack=stack.name,
         files=tuple(part.file for part in stack.slices),
         z=z,
         z_in_um=z_in_um,
-        sharpness=sharpness,
+        sharpness=curves[0],
         grey_spread=spread,
         score=score,
         problems=tuple(problems),
         signed=model is not None,
         score_per_slice=model.side.score_per_slice if model else np.nan,
-        unsure=unsure,
-        thumbnails=pictures,
-        panel=panel,
+        unsure=float(np.mean(status[status != ""] == UNSURE)) if (status != "").any() else 0.0,
+        thumbnails=tuple(pictures) if thumbnail_px else (),
+        panel=curves[1:],
     )
 
 
@@ -136,71 +161,60 @@ def check_measure(name: str) -> None:
         raise InputError(f"There is no measure '{name}': take one of {', '.join(features.MEASURES)}.")
 
 
-def _read(slices: Sequence[Slice]) -> tuple[list[np.ndarray | None], list[str]]:
-    read = list(read_each(slices))
-    images = [None if isinstance(image, InputError) else image for image in read]
-    return images, [str(image) if isinstance(image, InputError) else "" for image in read]
+def _shared_shape(slices: Sequence[Slice]) -> tuple[tuple[int, int], list[str]]:
+    """Height and width of the window that all slices share, and for each slice why it is left out, else empty.
+
+    A slice that is much smaller than the rest (a preview, a slip of the crop) would leave no window to the others.
+    """
+    shapes = declared_shapes(slices)
+    known = np.array([shape or (0, 0) for shape in shapes]).reshape(-1, 2)
+    sound = known.min(axis=1) > 0
+    if not sound.any():
+        return (1, 1), [""] * len(slices)
+    small = sound & (known < SMALL_SHARE * np.median(known[sound], axis=0)).any(axis=1)
+    height, width = known[sound & ~small].min(axis=0).tolist()
+    return (height, width), ["much smaller than the rest of the stack" if odd else "" for odd in small]
 
 
-def _brightness(images: Sequence[np.ndarray | None]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of each image, as a share of full scale, and its spread relative to the mean, ``(n,)`` each."""
-    mean, spread = np.full(len(images), np.nan), np.full(len(images), np.nan)
-    for index, image in enumerate(images):
-        if image is None:
-            continue
-        means, deviations = cv2.meanStdDev(np.ascontiguousarray(image))
-        mean[index] = means.mean() / np.iinfo(image.dtype).max
-        spread[index] = deviations.mean() / max(means.mean(), np.finfo(float).tiny)
-    return mean, spread
+def _batches(
+    read: Iterator[np.ndarray | InputError], shape: tuple[int, int]
+) -> Iterator[list[tuple[int, np.ndarray | InputError]]]:
+    """Numbered slices, as many at a time as take ``BATCH_BYTES``: the longest stack stays within that memory."""
+    numbered = enumerate(read)
+    size = min(MOST_IN_BATCH, max(1, BATCH_BYTES // (3 * shape[0] * shape[1])))
+    while batch := list(islice(numbered, size)):
+        yield batch
 
 
-def _leave_out_odd(images: list[np.ndarray | None], problems: list[str], mean: np.ndarray, spread: np.ndarray) -> None:
-    """Turn slices that were not taken like the others into gaps, in place.
+def _brightness(image: np.ndarray) -> tuple[float, float]:
+    """Mean of an image, as a share of full scale, and its spread relative to the mean."""
+    means, deviations = cv2.meanStdDev(np.ascontiguousarray(image))
+    spread = deviations.mean() / max(means.mean(), np.finfo(float).tiny)
+    return float(means.mean() / np.iinfo(image.dtype).max), float(spread)
+
+
+def _odd(mean: np.ndarray, spread: np.ndarray) -> dict[int, str]:
+    """Slices that were not taken like the others, and why, by the mean and the spread of each ``(n,)``.
 
     Divided by its mean squared, the noise of a dark slice is larger than any focus; a constant slice is a black or
     saturated frame and would dent the curve. Where all slices are alike there is no telling, and all stay.
     """
     readable = np.isfinite(mean)
     if not readable.any():
-        return
+        return {}
     dark = mean < DARK_SHARE * np.median(mean[readable])
     constant = readable & (spread == 0) & bool((spread[readable] > 0).any())
-    for index in np.flatnonzero(dark | constant):
-        images[index] = None
-        problems[index] = "much darker than the rest of the stack" if dark[index] else "the same grey level everywhere"
-        spread[index] = np.nan
+    reasons = {True: "much darker than the rest of the stack", False: "the same grey level everywhere"}
+    return {int(index): reasons[bool(dark[index])] for index in np.flatnonzero(dark | constant)}
 
 
-def _sharpness(images: Sequence[np.ndarray | None], problems: list[str], measure: str) -> tuple[np.ndarray, np.ndarray]:
-    """Measure each image on the common window: the chosen measure ``(n,)`` and the panel ``(measures, n)``.
-
-    A refused image becomes a gap, its reason noted in place.
-    """
-    names = (measure, *PANEL)
-    values = np.full((len(names), len(images)), np.nan)
-    windows = common_window(images)
-    weight = next((cell_weight(window.shape[:2]) for window in windows if window is not None), None)
-    for index, window in enumerate(windows):
-        if window is None or weight is None:
-            continue
-        try:
-            measured = features.measure(weighed_grey(window, weight), names=names)
-        except InputError as error:
-            problems[index] = str(error)
-        else:
-            values[:, index] = [measured[name] for name in names]
-    return values[0], values[1:]
-
-
-def _scored(images: Sequence[np.ndarray | None], model: Model | None) -> tuple[np.ndarray, float]:
-    """Score of every slice, NaN for gaps and without a model, and the share of which the model says ``unsure``."""
-    score = np.full(len(images), np.nan)
-    used = [index for index, image in enumerate(images) if image is not None]
-    if model is None or not used:
-        return score, 0.0
-    judged = model.judge([image for image in images if image is not None])
-    score[used] = judged.score
-    return score, float(np.mean(judged.status == UNSURE))
+def _sharpness(window: np.ndarray, weight: np.ndarray, names: Sequence[str]) -> tuple[list[float], str]:
+    """Named measures of one slice on the shared window, or NaN and why it is refused."""
+    try:
+        measured = features.measure(weighed_grey(window, weight), names=names)
+        return [measured[name] for name in names], ""
+    except InputError as error:
+        return [np.nan] * len(names), str(error)
 
 
 def positions(stack: Stack) -> tuple[np.ndarray, bool]:

@@ -1,7 +1,5 @@
 """The part of the images that all slices of a stack share, what of it is weighed, and small pictures of it."""
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 
@@ -15,17 +13,9 @@ HALF_WEIGHT = WEIGHT_SIGMA * float(np.sqrt(2 * np.log(2)))
 """Half axis of the ellipse of half the weight, by the side of the crop."""
 
 
-def common_window(images: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
-    """Cut ``(H, W, ...)`` images to the smallest height and width about the centre, without resampling; None stays."""
-    shapes = [image.shape[:2] for image in images if image is not None]
-    if not shapes:
-        return list(images)
-    height, width = np.min(shapes, axis=0)
-    return [None if image is None else _centre(image, int(height), int(width)) for image in images]
-
-
-def _centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+def centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Cut ``(H, W, ...)`` about its centre to at most ``height`` and ``width``, without resampling."""
+    top, left = max(0, image.shape[0] - height) // 2, max(0, image.shape[1] - width) // 2
     return image[top : top + height, left : left + width]
 
 
@@ -60,8 +50,3 @@ def reduced(image: np.ndarray, size: int) -> np.ndarray:
     factor = min(1.0, size / max(height, width))
     to = max(1, round(factor * width)), max(1, round(factor * height))
     return cv2.resize(to_uint8(image), to, interpolation=cv2.INTER_AREA)
-
-
-def thumbnails(images: Sequence[np.ndarray | None], size: int) -> tuple[np.ndarray | None, ...]:
-    """Small uint8 RGB pictures of the shared window, one a slice; None for a slice that cannot be read."""
-    return tuple(None if image is None else reduced(image, size) for image in common_window(images))

@@ -18,7 +18,8 @@ from focus_picker.stack_inference.batch import pick_many, write_picks
 from focus_picker.stack_inference.curves import CURVES
 from focus_picker.stack_inference.decide import METHODS, NEEDS_SCORES
 from focus_picker.stack_inference.pick import choose_method, index_at, pick_focus, pick_from_scores
-from focus_picker.stack_inference.scoring import StackScores, common_window, score_stack, spacings
+from focus_picker.stack_inference.scoring import StackScores, score_stack, spacings
+from focus_picker.stack_inference.windows import centre
 from tests.made_models import MadeModel
 
 BY_SHARPNESS = [name for name in METHODS if name not in NEEDS_SCORES]
@@ -275,10 +276,10 @@ def test_plateau_falls_back_to_its_middle_and_says_why():
 def test_slices_of_growing_size_share_one_window():
     images = [np.full((20 + n, 31 + 2 * n, 3), n, np.uint8) for n in range(4)]
     images[0][10, 15] = 99
-    windows = common_window([*images, None])
-    assert [None if window is None else window.shape for window in windows] == [(20, 31, 3)] * 4 + [None]
+    windows = [centre(image, 20, 31) for image in images]
+    assert [window.shape for window in windows] == [(20, 31, 3)] * 4
     assert windows[0][10, 15, 0] == 99
-    assert common_window([None]) == [None]
+    assert centre(images[0], 50, 50).shape == images[0].shape
 
 
 def test_size_growing_with_z_does_not_move_the_pick(tmp_path):
