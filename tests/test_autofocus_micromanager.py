@@ -314,5 +314,5 @@ def test_a_core_calibrates_itself_over_a_spiral_and_returns(core, tmp_path, monk
 
 def test_a_configuration_that_cannot_be_loaded_is_told(tmp_path):
     (tmp_path / "scope.cfg").write_text("Device,Camera,NoSuchAdapter,Camera\n")
-    with pytest.raises(InputError, match="scope.cfg cannot be loaded"):
+    with pytest.raises(InputError, match="cannot be loaded by Micro-Manager"):
         load_core(tmp_path / "scope.cfg", None)
