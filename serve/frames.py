@@ -45,34 +45,47 @@ def _exactly(connection: socket.socket, length: int) -> bytearray:
     return received
 
 
-async def send_async(connection: socket.socket, head: Head, chunks: Sequence[bytes]) -> None:
-    """Send a frame whose bytes are the ``chunks`` in turn; none of them is copied together with others if large."""
-    loop = asyncio.get_running_loop()
-    start = pack(head, sum(map(len, chunks)))
-    if len(chunks) == 1 and len(chunks[0]) < 2**17:
-        await loop.sock_sendall(connection, start + chunks[0])
-        return
-    await loop.sock_sendall(connection, start)
-    for chunk in chunks:
-        await loop.sock_sendall(connection, chunk)
+class Channel:
+    """The service's side of a socket to a worker; keeps what it has received of the next frame.
 
+    Parameters
+    ----------
+    connection
+        That does not block.
+    """
 
-async def receive_async(connection: socket.socket) -> tuple[Head, bytes]:
-    """Receive a frame. Raises EOFError where the worker has gone, ValueError for what is no frame."""
-    received = bytearray()
-    await _fill(connection, received, LENGTHS.size)
-    head_length, length = LENGTHS.unpack_from(received)
-    if head_length > LARGEST_HEAD or length > LARGEST_ANSWER:
-        raise ValueError(f"a frame of {head_length} and {length} bytes")
-    await _fill(connection, received, LENGTHS.size + head_length + length)
-    start = LENGTHS.size + head_length
-    return json.loads(received[LENGTHS.size : start]), bytes(received[start : start + length])
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._received = bytearray()
 
+    async def send(self, head: Head, chunks: Sequence[bytes]) -> None:
+        """Send a frame whose bytes are the ``chunks`` in turn; large ones are not copied together."""
+        loop = asyncio.get_running_loop()
+        start = pack(head, sum(map(len, chunks)))
+        if len(chunks) == 1 and len(chunks[0]) < PIECE:
+            await loop.sock_sendall(self._connection, start + chunks[0])
+            return
+        await loop.sock_sendall(self._connection, start)
+        for chunk in chunks:
+            await loop.sock_sendall(self._connection, chunk)
 
-async def _fill(connection: socket.socket, received: bytearray, length: int) -> None:
-    loop = asyncio.get_running_loop()
-    while len(received) < length:
-        some = await loop.sock_recv(connection, PIECE)
-        if not some:
-            raise EOFError
-        received += some
+    async def receive(self) -> tuple[Head, bytes]:
+        """Receive a frame. Raises EOFError where the worker has gone, ValueError for what is no frame."""
+        received = self._received
+        await self._fill(LENGTHS.size)
+        head_length, length = LENGTHS.unpack_from(received)
+        if head_length > LARGEST_HEAD or length > LARGEST_ANSWER:
+            raise ValueError(f"a frame of {head_length} and {length} bytes")
+        start = LENGTHS.size + head_length
+        await self._fill(start + length)
+        head, content = json.loads(received[LENGTHS.size : start]), bytes(received[start : start + length])
+        del received[: start + length]
+        return head, content
+
+    async def _fill(self, length: int) -> None:
+        loop = asyncio.get_running_loop()
+        while len(self._received) < length:
+            some = await loop.sock_recv(self._connection, PIECE)
+            if not some:
+                raise EOFError
+            self._received += some

@@ -13,7 +13,7 @@ from typing import Any
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.serve.answers import ModelAnswer
-from focus_picker.serve.frames import Head, receive, receive_async, send_async
+from focus_picker.serve.frames import Channel, Head, receive
 from focus_picker.serve.refusals import Refusal
 from focus_picker.serve.settings import MIB, Settings
 from focus_picker.serve.tasks import LARGE, LARGE_BYTES
@@ -46,6 +46,7 @@ class Worker:
         self.process = CONTEXT.Process(target=work, args=(theirs, settings), daemon=True)  # type: ignore[attr-defined]
         self.process.start()
         theirs.close()
+        self.channel = Channel(self.connection)
 
     def greet(self) -> ModelAnswer:
         """Wait until the model is loaded; blocks. Raises InputError where it cannot be."""
@@ -63,7 +64,7 @@ class Worker:
         """The same without blocking, for a worker that replaces another."""
         self.connection.setblocking(False)
         async with asyncio.timeout(START_SECONDS):
-            head, _ = await receive_async(self.connection)
+            head, _ = await self.channel.receive()
         if "problem" in head:
             raise InputError(head["problem"])
 
@@ -144,10 +145,10 @@ class Pool:
         seconds = self._settings.work_seconds if emit else seconds_for(chunks, self._settings)
         try:
             async with asyncio.timeout(seconds):
-                await send_async(worker.connection, task, chunks)
+                await worker.channel.send(task, chunks)
             while True:
                 async with asyncio.timeout(seconds):
-                    head, content = await receive_async(worker.connection)
+                    head, content = await worker.channel.receive()
                 if head.get("last"):
                     break
                 if emit:

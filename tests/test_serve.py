@@ -1,9 +1,11 @@
 """The service's answers: the same as the command line's, and one sentence for whatever cannot be used."""
 
+import asyncio
 import base64
 import io
 import json
 import random
+import socket
 import zipfile
 
 import numpy as np
@@ -19,7 +21,7 @@ from focus_picker.dataset.images import read_image
 from focus_picker.dataset.version import VERSION
 from focus_picker.drift.quantities import QUANTITIES
 from focus_picker.models import DEFAULT_MODEL
-from focus_picker.serve import answers
+from focus_picker.serve import answers, frames
 from focus_picker.serve.app import create_app
 from focus_picker.serve.refusals import CODES
 from focus_picker.serve.settings import Settings, load_settings
@@ -548,6 +550,20 @@ def test_many_stacks_are_many_lines_and_a_bad_one_stops_no_other(client):
     assert lines[3] == expected
     refused = client.post("/pick-focus-batch", files=form([("a.txt", b"x")]))
     assert (refused.status_code, refused.json()["code"]) == (415, "wrong_type")
+
+
+def test_frames_that_arrive_together_are_taken_apart():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for number in range(3):
+            frames.send(theirs, {"number": number}, bytes(number))
+
+        async def three():
+            ours.setblocking(False)
+            channel = frames.Channel(ours)
+            return [await channel.receive() for _ in range(3)]
+
+        assert asyncio.run(three()) == [({"number": number}, bytes(number)) for number in range(3)]
 
 
 def test_a_long_thin_stack_has_thumbnails(client):
