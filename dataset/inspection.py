@@ -10,7 +10,15 @@ import pandas as pd
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.fingerprints import Fingerprint, fingerprint_images
-from focus_picker.dataset.labels import LABELS_FILE, check_labels, neighbour_steps, read_truth, score_per_slice
+from focus_picker.dataset.labels import (
+    LABELS_FILE,
+    check_labels,
+    label_outliers,
+    neighbour_steps,
+    read_truth,
+    score_per_slice,
+    training_step,
+)
 from focus_picker.dataset.leaks import COLUMNS as LEAK_COLUMNS
 from focus_picker.dataset.leaks import compare_fingerprints, linked_fields
 from focus_picker.dataset.sheet import contact_sheet
@@ -22,6 +30,7 @@ __all__ = ["SEVERITIES", "Inspection", "Problem", "contact_sheet", "describe", "
 SEVERITIES = ("error", "warning", "note")
 """From what makes a data set unusable to what is only worth knowing."""
 
+LEAST_SIDE_PX = 8  # features and networks refuse less
 MAX_BARS = 25
 SHOWN_PROBLEMS = 25
 
@@ -118,7 +127,16 @@ def inspect_dataset(dataset: str | Path, *, jobs: int = -1) -> Inspection:
         *(Problem("error", fault.text) for fault in faults),
         *split_problems,
         *_truth_problems(dataset, labels),
-        *(Problem("warning", print_.error) for print_ in prints if print_.error),
+        *(Problem("error", print_.error) for print_ in prints if print_.error),
+        *(
+            Problem(
+                "error",
+                f"{print_.image_path} has {print_.shape[1]} x {print_.shape[0]} pixels, too few to measure: "
+                "crop it larger, or delete its row.",
+            )
+            for print_ in prints
+            if not print_.error and min(print_.shape) < LEAST_SIDE_PX
+        ),
         *_leak_problems(leaks),
         *_score_problems(labels),
         *_image_problems(prints, labels),
@@ -236,9 +254,12 @@ def _score_problems(labels: pd.DataFrame) -> list[Problem]:
     texts = []
     if len(scores) and ((scores > 0).all() or (scores < 0).all()):
         texts.append("All scores have one sign: a model cannot learn the direction of defocus.")
-    step = score_per_slice(labels)
-    if step is None:
-        return [Problem("warning", text) for text in [*texts, "Scores do not change steadily with the slices."]]
+    try:
+        step = training_step(labels)
+    except InputError as error:
+        return [*(Problem("warning", text) for text in texts), Problem("error", str(error))]
+    if outliers := label_outliers(labels):
+        texts.append(f"{_some(outliers, 'label')} more than two slices off the line of the stack: check for a slip.")
     steps = neighbour_steps(labels).groupby("stack")["step"].median()
     against = steps.index[steps * step < 0].tolist()
     if against:

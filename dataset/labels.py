@@ -29,6 +29,9 @@ UNLABELLED = ("", "na", "n/a", "nan")
 LARGEST_NUMBER = 100_000
 """Of a score, a defocus or a slice; a larger one is a slip."""
 
+OUTLIER_SLICES = 2.5
+"""Farther off its stack's line than this a label is a slip; rounding moves it by half a slice."""
+
 Row = tuple[int, list[str]]  # number in the file, one cell for each column asked for
 
 
@@ -103,6 +106,36 @@ def score_per_slice(labels: pd.DataFrame) -> float | None:
     """
     steps = neighbour_steps(labels)["step"]
     return (float(steps.median()) or None) if len(steps) else None
+
+
+def training_step(labels: pd.DataFrame) -> float:
+    """Return :func:`score_per_slice` where a model can be trained on the labels; InputError with the reason if not."""
+    step = score_per_slice(labels)
+    if step is not None:
+        return step
+    steps = neighbour_steps(labels)["step"]
+    if not len(steps):
+        raise InputError("No stack has two labelled slices: label whole stacks, slice by slice.")
+    if (steps > 0).any() and (steps < 0).any():
+        raise InputError(
+            "As many scores rise with the slice number as fall: some stacks were numbered or labelled the other way "
+            "round; turn their signs."
+        )
+    raise InputError("The slices of each stack have one and the same score: give each its distance from focus.")
+
+
+def label_outliers(labels: pd.DataFrame) -> list[str]:
+    """Images whose label lies more than ``OUTLIER_SLICES`` off the line that its stack's other labels make."""
+    step = score_per_slice(labels)
+    known = labels[labels["focus_score"].notna()]
+    if step is None:
+        return []
+    offset = known["focus_score"] - step * known["slice"]
+    typical = offset.groupby(known["stack"]).transform("median")
+    # A stack labelled in another step or direction is one finding, not one an image.
+    off = (offset - typical).abs() > OUTLIER_SLICES * abs(step)
+    few = off.groupby(known["stack"]).transform("mean") <= 0.25
+    return known.loc[off & few, "image_path"].tolist()
 
 
 def neighbour_steps(labels: pd.DataFrame) -> pd.DataFrame:

@@ -86,6 +86,16 @@ def spoil_direction(root):
         (root / "focus_labels.csv").write_text("\n".join(lines))
 
 
+def set_scores(root, score):
+    """Label each image by a function of its stack's and its slice's number; None for no label."""
+    lines = ["image_path,focus_score"]
+    for file in sorted(root.glob("cell_stacks/*/*.jpg")):
+        stack, cell = file.parent.name.removeprefix("stack_").split("_cell_")
+        value = score(2 * int(stack) + int(cell), int(file.stem))
+        lines.append(f"{file.relative_to(root).as_posix()},{'' if value is None else value}")
+    (root / "focus_labels.csv").write_text("\n".join(lines) + "\n")
+
+
 SPOILED = {
     "no labels file": (lambda root: (root / "focus_labels.csv").unlink(), "error", "focus_labels.csv does not exist"),
     "no column": (lambda root: edit_labels(root, "focus_score", "score"), "error", "no column focus_score"),
@@ -100,7 +110,7 @@ SPOILED = {
         "error",
         "has 2 fields; 2 with labels can be told apart, and a split into training, validation and test needs at",
     ),
-    "truncated": (spoil_truncated, "warning", "2.jpg is truncated"),
+    "truncated": (spoil_truncated, "error", "2.jpg is truncated"),
     "leak": (spoil_leak, "warning", "Fields stack_001 and stack_003 share images (1 near-identical)"),
     "blank": (spoil_blank, "warning", "1 image (cell_stacks/stack_002_cell_0/4.jpg) is blank"),
     "depth": (spoil_depth, "warning", "Some images have 8 bits, some 16"),
@@ -112,8 +122,7 @@ SPOILED = {
         "scored in another step than 0.2",
     ),
     "one sign": (
-        lambda root: (root / "focus_labels.csv").write_text((root / "focus_labels.csv").read_text().replace("-", "")
-                                                            .replace(",0\n", ",0.1\n")),
+        lambda root: set_scores(root, lambda stack, k: 0.6 + k / 5),
         "warning",
         "All scores have one sign",
     ),
@@ -126,6 +135,25 @@ SPOILED = {
         lambda root: save_image(root / "cell_stacks/stack_001_cell_0/4.jpg", made_cell(8, 160, 180)),
         "note",
         "1 stack (stack_001_cell_0) is made of slices that differ in size",
+    ),
+    "slip": (
+        lambda root: edit_labels(root, "stack_001_cell_0/3.jpg,0.2", "stack_001_cell_0/3.jpg,-8"),
+        "warning",
+        "1 label (cell_stacks/stack_001_cell_0/3.jpg) is more than two slices off",
+    ),
+    "equal": (lambda root: set_scores(root, lambda stack, k: 0.2), "error", "one and the same score"),
+    "half reversed": (
+        lambda root: set_scores(root, lambda stack, k: (k - 2) / 5 * (-1 if stack % 2 else 1)),
+        "error",
+        "As many scores rise with the slice number as fall",
+    ),
+    "one slice a stack": (
+        lambda root: set_scores(root, lambda stack, k: 0.2 if k == 3 else None), "error", "two labelled slices"
+    ),
+    "tiny": (
+        lambda root: save_image(root / "cell_stacks/stack_001_cell_0/4.jpg", made_cell(8)[:5, :5]),
+        "error",
+        "has 5 x 5 pixels",
     ),
     "bad truth": (
         lambda root: (root / "truth.csv").write_text("image_path,defocus_um,best_z_slice\na.jpg,x,1\n"),
@@ -158,7 +186,7 @@ def test_all_problems_are_reported_in_one_run(dataset):
     spoil_leak(dataset)
     spoil_truncated(dataset)
     text = describe(inspect(dataset))
-    for message in ("infinite value", "2.jpg is truncated", "share images"):
+    for message in ("value inf, beyond", "2.jpg is truncated", "share images"):
         assert message in text
     assert "NOT usable" in text
     assert "not in focus_labels.csv" not in text  # the row with the bad score does list its file
@@ -171,7 +199,7 @@ def test_nothing_readable_is_unusable(dataset):
     assert not found.usable
     assert found.n_unreadable == 40
     assert "nothing to train on" in describe(found)
-    assert "more of severity warning" in describe(found)  # 40 sentences are not all shown
+    assert "more of severity error" in describe(found)  # 40 sentences are not all shown
 
 
 def test_nothing_labelled_is_unusable(dataset):

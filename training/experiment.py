@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.fingerprints import Fingerprint, fingerprint_of
-from focus_picker.dataset.labels import read_labels, read_truth, score_per_slice, true_scores
+from focus_picker.dataset.labels import read_labels, read_truth, training_step, true_scores
 from focus_picker.dataset.leaks import compare_fingerprints, linked_fields
 from focus_picker.dataset.splits import halve_fields, split_fields
 from focus_picker.deep.window import native_window
@@ -113,9 +113,7 @@ def load_data(
         Faulty labels, too few fields to split, images that cannot be read.
     """
     labels = read_labels(dataset)
-    step = score_per_slice(labels)
-    if step is None:
-        raise InputError(f"{dataset} has no stack with two labelled slices of different score: label more slices.")
+    step = training_step(labels)
     split_fields(labels, seed)  # too few fields are told before the images are read
     features, prints, windows = _read_images(dataset, labels, cache, jobs, leak_scan, window_px)
     leaks = compare_fingerprints(dataset, prints, labels["field"].tolist(), jobs=jobs) if leak_scan else None
