@@ -96,4 +96,5 @@ def without(scores: StackScores, gaps: np.ndarray) -> StackScores:
 
     names = ("sharpness", "grey_spread", "score")
     panel = None if scores.panel is None else np.array([gapped(curve) for curve in scores.panel])
-    return replace(scores, panel=panel, **{name: gapped(getattr(scores, name)) for name in names})
+    whole = None if scores.whole is None else gapped(scores.whole)
+    return replace(scores, panel=panel, whole=whole, **{name: gapped(getattr(scores, name)) for name in names})

@@ -68,7 +68,7 @@ def by_sharpness(fit: CurveFit, scores: StackScores, z_step_um: float | None) ->
     if not fit:
         best = CurveFit(float(scores.z[peak_index(scores.sharpness)]))
         return Finding(best, status.OK, f"took the best slice itself, because {fit.reason}")
-    rivals = status.rival_peaks(scores.sharpness)
+    rivals = status.rival_peaks(scores.everywhere)
     state, advice = (status.AMBIGUOUS, rival_advice(scores, rivals)) if rivals else (status.OK, "")
     return Finding(fit, state, advice, fit)
 
@@ -160,7 +160,7 @@ def _settled_edge(
 
 def _settled_rivals(alone: Finding, zero: CurveFit, scores: StackScores) -> Finding:
     """Take the rival peak that trusted scores mean, if they mean one."""
-    peaks = scores.z[list(status.rival_peaks(scores.sharpness))]
+    peaks = scores.z[list(status.rival_peaks(scores.everywhere))]
     place = status.plane_text(scores.z, zero.position)
     if np.abs(peaks - zero.position).min() > NEAR * spacing_of(scores.z):
         return without_scores(alone, f"they pass zero at {place}, at neither peak")

@@ -194,7 +194,7 @@ def pick_from_scores(
     if np.isnan(scores.grey_spread).all():
         return _without_position(scores, method, status.UNREADABLE, f"no slice can be read: {_first_problem(scores)}")
     known = scores.score if method in NEEDS_SCORES else scores.sharpness
-    if status.is_flat(scores.sharpness, scores.grey_spread) or np.isnan(known).all():
+    if status.is_flat(scores.everywhere, scores.grey_spread) or np.isnan(known).all():
         return _without_position(scores, method, status.FLAT, FLAT_ADVICE)
     found = METHODS[method](scores, calibration, z_step_um)
     return _with_position(scores, method, found, z_step_um)

@@ -44,7 +44,7 @@ class StackScores:
     z_in_um
         Whether ``z`` is in micrometres.
     sharpness
-        By the chosen measure, on the window that all slices share.
+        By the chosen measure, of the weighed cell on the window that all slices share.
     grey_spread
         Standard deviation of grey by its mean.
     score
@@ -61,6 +61,8 @@ class StackScores:
         Small pictures of the slices where they were asked for, else empty.
     panel
         Sharpness by every measure of ``consensus.PANEL``, ``(measures, n)``; None where only ``sharpness`` is known.
+    whole
+        By the chosen measure without the weight; None likewise.
     """
 
     stack: str
@@ -76,6 +78,12 @@ class StackScores:
     unsure: float = 0.0
     thumbnails: tuple[np.ndarray | None, ...] = ()
     panel: np.ndarray | None = None
+    whole: np.ndarray | None = None
+
+    @property
+    def everywhere(self) -> np.ndarray:
+        """Sharpness of the whole window, where it was measured: whether there is anything, and one cell or two."""
+        return self.sharpness if self.whole is None else self.whole
 
     @property
     def curves(self) -> np.ndarray:
@@ -116,7 +124,7 @@ def score_stack(
     shape, problems = _shared_shape(stack.slices)
     weight, names = cell_weight(shape), (measure, *PANEL)
     mean, spread, score = (np.full(n, np.nan) for _ in range(3))
-    curves, status = np.full((len(names), n), np.nan), np.full(n, "", dtype="U16")
+    curves, status = np.full((1 + len(names), n), np.nan), np.full(n, "", dtype="U16")
     pictures: list[np.ndarray | None] = [None] * n
     for batch in _batches(read_each(stack.slices), shape):
         used: dict[int, np.ndarray] = {}
@@ -143,7 +151,7 @@ def score_stack(
         files=tuple(part.file for part in stack.slices),
         z=z,
         z_in_um=z_in_um,
-        sharpness=curves[0],
+        sharpness=curves[1],
         grey_spread=spread,
         score=score,
         problems=tuple(problems),
@@ -151,7 +159,8 @@ def score_stack(
         score_per_slice=model.side.score_per_slice if model else np.nan,
         unsure=float(np.mean(status[status != ""] == UNSURE)) if (status != "").any() else 0.0,
         thumbnails=tuple(pictures) if thumbnail_px else (),
-        panel=curves[1:],
+        panel=curves[2:],
+        whole=curves[0],
     )
 
 
@@ -209,12 +218,13 @@ def _odd(mean: np.ndarray, spread: np.ndarray) -> dict[int, str]:
 
 
 def _sharpness(window: np.ndarray, weight: np.ndarray, names: Sequence[str]) -> tuple[list[float], str]:
-    """Named measures of one slice on the shared window, or NaN and why it is refused."""
+    """First of the measures on the whole shared window, then all of the weighed cell; NaN and why it is refused."""
     try:
+        whole = features.measure(window, names=names[:1])
         measured = features.measure(weighed_grey(window, weight), names=names)
-        return [measured[name] for name in names], ""
+        return [whole[names[0]], *(measured[name] for name in names)], ""
     except InputError as error:
-        return [np.nan] * len(names), str(error)
+        return [np.nan] * (1 + len(names)), str(error)
 
 
 def positions(stack: Stack) -> tuple[np.ndarray, bool]:
