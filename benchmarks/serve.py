@@ -169,16 +169,22 @@ def measure(load: Load, address: str, pid: int, alone: Callable[[], float]) -> R
     }
 
 
+def processes(pid: int) -> list[int]:
+    """A process and all below it: the service and its workers."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(below for child in children for below in processes(int(child)))]
+
+
 def cpu_seconds(pid: int) -> float:
-    """Processor time that a process has used, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """Processor time that a process and those below it have used, user and system."""
+    stats = [Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split() for one in processes(pid)]
+    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / TICKS
 
 
 def memory_mb(pid: int, name: str) -> float:
-    """VmRSS (now) or VmHWM (at most) of a process in MB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
+    """VmRSS (now) or VmHWM (at most) of a process and those below it in MB, what they share in each."""
+    texts = [Path(f"/proc/{one}/status").read_text().splitlines() for one in processes(pid)]
+    return sum(int(next(line for line in lines if line.startswith(name)).split()[1]) for lines in texts) / 1024
 
 
 main = partial(run, load_service)

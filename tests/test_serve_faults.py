@@ -3,6 +3,8 @@
 import contextlib
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -12,12 +14,12 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.served import served
+from tests.served import ROOT, served
 from tests.uploads import deflate_bomb_tiff, example_slices, example_tiff, form, huge_png, zipped
 
 SLICES = example_slices()
 MIB = 2**20
-MOST_BYTES = 350 * MIB
+MOST_BYTES = 350 * MIB  # of the service's own process
 BODY_SECONDS = 1.0
 
 
@@ -151,6 +153,16 @@ def test_rubbish_is_survived(address, rubbish):
         odd.settimeout(5)
         while odd.recv(4096):
             pass
+
+
+def test_the_client_of_the_documents_runs(address, tmp_path):
+    text = (ROOT / "docs" / "serve.md").read_text()
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1].replace("http://127.0.0.1:8000", address)
+    (tmp_path / "stack").mkdir()
+    for name, content in SLICES:
+        (tmp_path / "stack" / name).write_bytes(content)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == "3.jpg", done.stderr
 
 
 def test_requests_in_flight_are_finished_when_it_stops():
