@@ -83,7 +83,7 @@ def by_scores(scores: StackScores, calibration: StackCalibration | None, z_step_
     line = line_of(scores)
     nearness = -np.abs(scores.score)
     if line.zero.reason == ONE_SIGN or np.isfinite(scores.score).sum() < 2:
-        side = status.edge_side(nearness)
+        side = _side_of_zero(scores)
         advice = edge_advice(scores, side, "nearest to focus", z_step_um, _slices_beyond(scores, line), lens=True)
         return replace(at_edge(scores, nearness, side, advice), scores_used=True)
     if not line.zero:
@@ -152,7 +152,7 @@ def _settled_edge(
         advice = "sharpest at an end of the stack; the scores pass zero inside"
         return Finding(replace(zero, position=inside), status.OK, advice, scores_used=True)
     side = status.edge_side(scores.sharpness)
-    if side != status.edge_side(-np.abs(scores.score)):
+    if side != _side_of_zero(scores):
         return without_scores(alone, "they come closest to zero at the other end")
     advice = edge_advice(scores, side, "sharpest", z_step_um, _slices_beyond(scores, line), lens=True)
     return replace(alone, advice=advice, scores_used=True)
@@ -165,6 +165,12 @@ def _settled_rivals(alone: Finding, zero: CurveFit, scores: StackScores) -> Find
     if np.abs(peaks - zero.position).min() > NEAR * spacing_of(scores.z):
         return without_scores(alone, f"they pass zero at {place}, at neither peak")
     return Finding(zero, status.AMBIGUOUS, f"{alone.advice}; the scores mean {place}", scores_used=True)
+
+
+def _side_of_zero(scores: StackScores) -> int:
+    """End of the stack beyond which scores of one sign should pass zero: -1 or 1, 0 with a single score."""
+    magnitude = np.abs(scores.score[np.isfinite(scores.score)])
+    return 0 if len(magnitude) < 2 else 1 if magnitude[-1] <= magnitude[0] else -1
 
 
 def _slices_beyond(scores: StackScores, line: Line) -> int | None:

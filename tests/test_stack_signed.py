@@ -265,6 +265,14 @@ def test_scores_alone(learned):
     assert "still too close" in beyond.advice
 
 
+def test_scores_of_one_sign_that_come_nearest_to_zero_inside_still_name_an_end():
+    scores = made_scores(5.0, np.random.default_rng(0))
+    bent = replace(scores, score=0.3 + 0.02 * (Z - 6) ** 2)
+    pick = pick_from_scores(bent, method="zero_crossing")
+    assert (pick.status, pick.best_index) == ("edge", 10)
+    assert "towards larger slice numbers" in pick.advice
+
+
 def test_rate_and_scatter_are_those_of_the_line():
     line = line_of(made_scores(5.0, np.random.default_rng(0), rate=0.7, noise=0.0, common=0.0))
     assert line.rate == pytest.approx(0.7)
