@@ -249,8 +249,8 @@ class AdaptAnswer(BaseModel):
 
     state: Literal["none", "receiving", "running", "done", "failed"]
     n_stacks: int = 0
-    stage: str = Field("", description="What is being done.")
-    done: int = Field(0, description="How much of the stage.")
+    stage: str = Field(default="", description="What is being done.")
+    done: int = Field(default=0, description="How much of the stage.")
     total: int = 0
-    words: str = Field("", description="What can be expected of the model, for people.")
-    problem: str = Field("", description="Why it failed.")
+    words: str = Field(default="", description="What can be expected of the model, for people.")
+    problem: str = Field(default="", description="Why it failed.")

@@ -65,7 +65,7 @@ def create_app(settings: Settings, *, trusted: bool = True) -> FastAPI:
         title="Focus Picker",
         version=VERSION,
         description="Signed focus scores of white-blood-cell images, and the best plane of a z-stack.",
-        docs_url=None,  # both pages of FastAPI load their code from other hosts
+        docs_url=None,  # both pages of FastAPI load their code from other hosts; /docs is our own
         redoc_url=None,
         lifespan=life,
     )
@@ -114,6 +114,10 @@ def _add_open_routes(app: FastAPI, service: Service) -> None:
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(PAGE / "index.html")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> FileResponse:
+        return FileResponse(PAGE / "docs.html")
 
     @app.get("/health", tags=["health"], summary="Whether the service answers, and with which model")
     async def health() -> Health:
@@ -193,7 +197,7 @@ def _add_guarded_routes(app: FastAPI, service: Service, guards: list[Any]) -> No
         name: Named = None,
         thumbnails: Thumbnails = 0,
     ) -> Response:
-        options = {"method": method and str(method), "z_step_um": z_step_um, "thumbnails": thumbnails}
+        options: dict[str, Any] = {"method": method and str(method), "z_step_um": z_step_um, "thumbnails": thumbnails}
         return await service.answer(request, "pick", name=name, **options)
 
     @app.post(
@@ -213,7 +217,7 @@ def _add_guarded_routes(app: FastAPI, service: Service, guards: list[Any]) -> No
     async def pick_focus_batch(
         request: Request, z_step_um: ZStep = None, method: Chosen = None, thumbnails: Thumbnails = 0
     ) -> Response:
-        options = {"method": method and str(method), "z_step_um": z_step_um, "thumbnails": thumbnails}
+        options: dict[str, Any] = {"method": method and str(method), "z_step_um": z_step_um, "thumbnails": thumbnails}
         return service.lines(request, "pick_batch", name=None, **options)
 
     @app.get(
@@ -232,6 +236,6 @@ def _add_guarded_routes(app: FastAPI, service: Service, guards: list[Any]) -> No
 
 def _line_example() -> str:
     return "\n".join(
-        kind.model_validate(kind.model_config["json_schema_extra"]["examples"][0]).model_dump_json()  # type: ignore[call-overload,index]
+        kind.model_validate(kind.model_config["json_schema_extra"]["examples"][0]).model_dump_json()  # type: ignore[index]
         for kind in (PickAnswer, StackProblem)
     )

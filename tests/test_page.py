@@ -521,6 +521,14 @@ def test_a_service_that_has_gone_is_said(page):
     page.get_by_role("alert").get_by_text(re.compile("cannot be reached|connection broke")).wait_for()
 
 
+def test_the_page_for_programs_shows_every_operation_with_examples(page, service):
+    page.goto(f"{service}/docs")
+    page.get_by_role("heading", name="POST /pick-focus", exact=True).wait_for()
+    assert page.locator("section").count() == 8
+    page.locator("summary", has_text="413").first.click()
+    assert '"code": "too_many_bytes"' in page.locator("pre:visible").first.inner_text()
+
+
 def test_the_example_is_small_and_drawn():
     assert len(EXAMPLE) == 11
     assert sum(path.stat().st_size for path in EXAMPLE) < 120_000
