@@ -43,7 +43,8 @@ NOTE = (
     "Learned on stacks without labels of one half of the fields, judged on the other half. `stacks` 0 is the default "
     "model that ships. `confidently wrong`: not unsure, on the wrong side, more than two slices from focus. `pick` is "
     "the mean error of the best plane in slices with this model, beside sharpness alone and Tenengrad with a parabola "
-    "through three slices (OpenCV). Seconds are those of the processor, labelling and cross-validation included."
+    "through three slices (OpenCV). `steps` are of fine-tuning. Seconds are those of the processor, labelling and "
+    "cross-validation included."
 )
 
 
@@ -108,7 +109,7 @@ def measured(learn: Sequence[Stack], test: Sequence[Stack], truth: dict[str, flo
             adapt([stack.path for stack in learn[:count]], Path(place) / "run", tuning=Tuning(steps=steps), jobs=1)
         seconds = time.process_time() - started
         model = load_model(Path(place) / "run" if count else DEFAULT_MODEL)
-        return {"cpu_seconds": seconds} | judge(model, test, truth)
+        return {"steps": steps if count else 0, "cpu_seconds": seconds} | judge(model, test, truth)
 
 
 def judge(model: Model, test: Sequence[Stack], truth: dict[str, float]) -> Row:
