@@ -35,7 +35,7 @@ class Tuning:
         Width of the soft labels, score units: about the error of a label and of a bin together.
     """
 
-    steps: int = 100
+    steps: int = 80
     learning_rate: float = 2e-3
     label_sigma: float = 0.05
 

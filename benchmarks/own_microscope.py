@@ -64,6 +64,7 @@ def own_microscope(
         truth, plain = truth_of(folder), None
         for count in map(int, counts.split(",")):
             if len(learn) >= ENOUGH * count:
+                count = min(count, len(learn))
                 plain = plain or plain_picks(test, truth)
                 _keep(
                     table, {"folder": folder.name, "stacks": count} | measured(learn, test, truth, count, steps) | plain
