@@ -3,6 +3,7 @@
 A shard depends on its number and the seed alone, so that an interrupted or a later run adds to what is there.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,9 @@ import numpy as np
 from focus_picker.dataset.files import atomic_path
 from focus_picker.dataset.parallel import parallel_map
 from focus_picker.dataset.simulation.camera import draw_exposure, photograph, vignette
-from focus_picker.dataset.simulation.instrument import Instrument
+from focus_picker.dataset.simulation.instrument import Instrument, known_instruments, load_instrument, vary
 from focus_picker.dataset.simulation.kinds import KINDS, draw_instrument
+from focus_picker.dataset.simulation.preparation import Preparation
 from focus_picker.dataset.simulation.processing import motion_blur
 from focus_picker.dataset.simulation.scene import lay_scene
 from focus_picker.dataset.splits import place_of
@@ -22,6 +24,10 @@ from focus_picker.deep.window import SHIFT_PX, WINDOW_PX, native_window
 from focus_picker.features import CUES, MEASURES, measure
 
 SEED = 200
+SHIPPED = tuple(known_instruments())
+ALL_KINDS = (*KINDS, *SHIPPED)
+SHIPPED_FROM = 1_000_000  # number of the first stack of shipped instruments
+VARY = 0.2  # spread of their optics from microscope to microscope
 FEATURES = (*MEASURES, *CUES)
 STACKS_PER_SHARD, STACKS_PER_MICROSCOPE, PLANES = 36, 2, 8
 TRAIN_SHARE = 0.6  # of the crops; the rest is for tests, here and elsewhere
@@ -44,7 +50,7 @@ class Windows:
     score
         ``(N,)`` true scores.
     kind
-        ``(N,)`` index into ``KINDS``.
+        ``(N,)`` index into ``ALL_KINDS``.
     stack
         ``(N,)`` number of the stack.
     features
@@ -75,32 +81,40 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"shard_{number:04d}.npz"
 
 
-def make_shards(crops: Path, folder: Path, stacks: int, jobs: int) -> None:
-    """Make the shards that are not there yet, until there are ``stacks`` stacks."""
+def make_shards(crops: Path, folder: Path, stacks: int, jobs: int, kinds: Sequence[str] = tuple(KINDS)) -> None:
+    """Make the shards that are not there yet, until there are ``stacks`` stacks of the given kinds."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = [path for path in sorted(crops.rglob("*.jpg")) if crop_is_for_training(path)]
     count = -(-stacks // STACKS_PER_SHARD)
     missing = [number for number in range(count) if not shard_path(folder, number).is_file()]
-    for _ in parallel_map(partial(make_shard, folder, pictures), missing, "simulating shards", jobs=jobs):
+    for _ in parallel_map(partial(make_shard, folder, pictures, kinds), missing, "simulating shards", jobs=jobs):
         pass
 
 
-def make_shard(folder: Path, pictures: list[Path], number: int) -> None:
+def make_shard(folder: Path, pictures: list[Path], kinds: Sequence[str], number: int) -> None:
     """Simulate one shard; kinds of microscope take turns."""
+    first = 0 if kinds[0] in KINDS else SHIPPED_FROM
     parts = []
     for place in range(0, STACKS_PER_SHARD, STACKS_PER_MICROSCOPE):
-        kind = (place // STACKS_PER_MICROSCOPE + number) % len(KINDS)
-        rng = np.random.default_rng((SEED, number, place))
-        instrument = draw_instrument(list(KINDS)[kind], rng)
+        kind = kinds[(place // STACKS_PER_MICROSCOPE + number) % len(kinds)]
+        rng = np.random.default_rng((SEED, number, place + first))
+        instrument = draw(kind, rng)
         for stack in range(place, place + STACKS_PER_MICROSCOPE):
             picture = pictures[int(rng.integers(len(pictures)))] if rng.random() < PICTURE_SHARE else None
             image, score = simulate_windows(picture, instrument, rng)
-            same = np.full(len(score), number * STACKS_PER_SHARD + stack)
-            parts.append((image, score, np.full(len(score), kind), same))
-    image, score, kinds, stacks = (np.concatenate(column) for column in zip(*parts, strict=True))
+            same = np.full(len(score), first + number * STACKS_PER_SHARD + stack)
+            parts.append((image, score, np.full(len(score), ALL_KINDS.index(kind)), same))
+    image, score, kind_of, stacks = (np.concatenate(column) for column in zip(*parts, strict=True))
     with atomic_path(shard_path(folder, number)) as temporary:
-        arrays = (image, score.astype(np.float32), kinds, stacks, measured(image))
+        arrays = (image, score.astype(np.float32), kind_of, stacks, measured(image))
         np.savez(temporary, **dict(zip(ARRAYS, arrays, strict=True)))  # type: ignore[arg-type]  # names, not options
+
+
+def draw(kind: str, rng: np.random.Generator) -> Instrument:
+    """Draw a microscope of a kind, or a relative of a shipped instrument."""
+    if kind in KINDS:
+        return draw_instrument(kind, rng)
+    return vary(load_instrument(kind), VARY, rng).model_copy(update={"preparation": Preparation()})
 
 
 def simulate_windows(
@@ -132,9 +146,9 @@ def as_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1]
 
 
-def load_shards(folder: Path) -> Windows:
+def load_shards(*folders: Path) -> Windows:
     """All shards there are, in order."""
-    shards = [np.load(path) for path in sorted(folder.glob("shard_*.npz"))]
+    shards = [np.load(path) for folder in folders for path in sorted(folder.glob("shard_*.npz"))]
     return Windows(*(np.concatenate([shard[name] for shard in shards]) for name in ARRAYS))
 
 

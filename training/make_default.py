@@ -20,14 +20,15 @@ from focus_picker.dataset.files import write_text
 from focus_picker.dataset.labels import read_labels, read_truth, true_scores
 from focus_picker.dataset.simulation.generate import simulate_dataset
 from focus_picker.dataset.simulation.instrument import known_instruments, load_instrument
-from focus_picker.dataset.simulation.kinds import KINDS
 from focus_picker.dataset.splits import place_of
 from focus_picker.deep.window import SHIFT_PX
 from focus_picker.models import DEFAULT_MODEL, DEFAULT_WEIGHTS
 from focus_picker.models.bins import DEFAULT_BINS
 from focus_picker.models.focus_state import UNSURE
 from focus_picker.training.default_data import (
+    ALL_KINDS,
     SCORE_PER_SLICE,
+    SHIPPED,
     Windows,
     crop_is_for_training,
     load_shards,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from focus_picker.models.side_file import StudentSide
 
 HELD_KINDS = ("scanner", "grey", "lens-cells")  # not in the first stage: what is said about strangers is set by them
+SHIPPED_PART = 6  # drawn stacks for one of a shipped instrument
 VALIDATION_SHARE = 0.1  # of the stacks
 BATCH, SEED = 64, 100
 LABEL_SIGMA = 0.06  # the truth is exact; this is what neighbouring bins have in common
@@ -96,8 +98,7 @@ def main(
 ) -> None:
     """Simulate, train, export, test, and write models/."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    make_shards(crops, work / "windows", stacks, jobs)
-    windows = load_shards(work / "windows")
+    windows = make_windows(crops, work, stacks, jobs)
     student = None
     for stage in STAGES:
         student = train_stage(stage, windows, work, effort, start if student is None else None, student)
@@ -107,9 +108,16 @@ def main(
     print(results.to_string(index=False))
 
 
+def make_windows(crops: Path, work: Path, stacks: int, jobs: int) -> Windows:
+    """Windows of ``stacks`` stacks through drawn microscopes, and of a part as many through shipped instruments."""
+    make_shards(crops, work / "windows", stacks, jobs)
+    make_shards(crops, work / "shipped", stacks // SHIPPED_PART, jobs, SHIPPED)
+    return load_shards(work / "windows", work / "shipped")
+
+
 def held_kinds() -> list[int]:
-    """Indices of ``HELD_KINDS``."""
-    return [list(KINDS).index(name) for name in HELD_KINDS]
+    """Indices of ``HELD_KINDS`` in ``ALL_KINDS``."""
+    return [ALL_KINDS.index(name) for name in HELD_KINDS]
 
 
 def is_validation(stack: int) -> bool:
@@ -184,7 +192,7 @@ def ask_strangers(student: "keras.Model", windows: Windows, size: int, work: Pat
     """Learn the limits from the kinds left out, and keep the table of what they cost in ``held_kinds.csv``."""
     strangers = windows.select(np.isin(windows.kind, held_kinds()))
     predicted = distributions(student, strangers.image, size)
-    kind = np.array(list(KINDS))[strangers.kind]
+    kind = np.array(ALL_KINDS)[strangers.kind]
     limits = learn_limits(predicted, strangers.score, kind, SCORE_PER_SLICE)
     table = kinds_table(predicted, strangers.score, kind, limits, SCORE_PER_SLICE)
     write_text(work / "held_kinds.csv", table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))

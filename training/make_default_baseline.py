@@ -17,8 +17,15 @@ from focus_picker.dataset.simulation.instrument import known_instruments
 from focus_picker.features.baseline import Baseline
 from focus_picker.features.table import feature_table
 from focus_picker.models import DEFAULT_BASELINE
-from focus_picker.training.default_data import FEATURES, SCORE_PER_SLICE, Windows, load_shards, make_shards
-from focus_picker.training.make_default import SEED, is_validation, metrics_row, simulated, write_metrics
+from focus_picker.training.default_data import FEATURES, SCORE_PER_SLICE, Windows
+from focus_picker.training.make_default import (
+    SEED,
+    is_validation,
+    make_windows,
+    metrics_row,
+    simulated,
+    write_metrics,
+)
 
 # Few large trees at a high rate: 0.4 MB; ten times as many bytes brought next to nothing.
 TREES, LEAVES, LEARNING_RATE = 60, 63, 0.2
@@ -31,8 +38,7 @@ def main(
     jobs: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
     """Simulate what is not there yet, measure, train, test, and write models/baseline.txt."""
-    make_shards(crops, work / "windows", stacks, jobs)
-    windows = load_shards(work / "windows")
+    windows = make_windows(crops, work, stacks, jobs)
     baseline = train(windows, pd.DataFrame(windows.features, columns=list(FEATURES)))
     baseline.save(DEFAULT_BASELINE, calibrated=False)  # measured in simulation, which is no user's microscope
     rows = [test(baseline, name, simulated(name, crops, work, jobs), jobs) for name in known_instruments()]
