@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.deep.competence import image_properties, learn_competence, other_side, outside_competence
-from focus_picker.deep.window import native_window
+from focus_picker.deep.window import centre, native_window
 from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
 
 keras = pytest.importorskip("keras", reason="training needs the extra train")
@@ -22,7 +22,7 @@ import tensorflow as tf  # noqa: E402
 from focus_picker.deep import augment  # noqa: E402
 from focus_picker.deep.backbones import BACKBONES, backbone  # noqa: E402
 from focus_picker.deep.export import VARIANTS, save_h5, static_batch, to_tflite  # noqa: E402
-from focus_picker.deep.pipeline import Batches, centre  # noqa: E402
+from focus_picker.deep.pipeline import Batches  # noqa: E402
 from focus_picker.deep.runtime import Student, load_student  # noqa: E402
 from focus_picker.deep.student import build_student, copy_backbone, load_trained, start_from, with_readout  # noqa: E402
 from focus_picker.deep.training import Schedule, TrainingDiverged, deterministic, train  # noqa: E402
