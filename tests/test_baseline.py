@@ -406,7 +406,7 @@ def test_corrupt_test_labels_leave_the_model_as_it_is(run, tmp_path):
 
 def test_equal_slices_labels_cannot_be_trained_on(tmp_path):
     dataset = write_dataset(tmp_path / "data", 3, n_slices=1)
-    with pytest.raises(InputError, match="label more slices"):
+    with pytest.raises(InputError, match="label whole stacks"):
         run_baseline(dataset, tmp_path / "run", jobs=1)
     assert not (tmp_path / "run").exists()
 
