@@ -647,7 +647,7 @@ class Command(TyperCommand):
         return result
 
     def _check_outputs(self, values: dict[str, Any]) -> None:
-        from focus_picker.dataset.files import check_output
+        from focus_picker.dataset.outputs import check_output
 
         outputs = [parameter for parameter in self.params if parameter.name in OUTPUTS and values[parameter.name]]
         read = [Path(path) for name, value in values.items() if name not in OUTPUTS for path in _paths(value)]

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin
 
+from focus_picker.dataset.depth import assumed_maximum, scale_to
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import refuse_passage
 from focus_picker.dataset.jpeg import is_damaged
@@ -31,8 +32,6 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Shares of red, green and blue in grey (ITU-R BT.601), as in ``cv2.COLOR_RGB2GRAY``."""
-
-TWELVE_BITS = 4095
 
 SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
@@ -73,7 +72,7 @@ def read_image(path: str | ImageFile, max_pixels: int = DEFAULT_MAX_PIXELS) -> n
         (H, W, 3), C-contiguous and writable. ``uint8`` for sources of up to 8 bits a sample. ``uint16`` for deeper
         ones, scaled so that the declared range maps to 65535: OME SignificantBits, a TIFF MaxSampleValue that is a
         camera's full scale (2^n - 1; other values are statistics of the picture), BitsPerSample, or else
-        :func:`assumed_maximum`. Nothing is clipped: a value above its declared range is refused.
+        :func:`dataset.depth.assumed_maximum`. Nothing is clipped: a value above its declared range is refused.
 
     Raises
     ------
@@ -87,23 +86,6 @@ def read_image(path: str | ImageFile, max_pixels: int = DEFAULT_MAX_PIXELS) -> n
         raise InputError(_refusal(path, kind))
     image = READERS[kind](path, max_pixels)
     return np.ascontiguousarray(image)
-
-
-def assumed_maximum(array: np.ndarray) -> int:
-    """Full scale of a picture that declares none: 4095 where 16 bits hold no larger value, else the whole container.
-
-    Cameras of 12 bits are written so. A bright-field picture of 16 bits that is darker than a sixteenth was hardly
-    exposed, and on a sixteenth of the scale its grey levels would drown in rounding.
-    """
-    if array.dtype.itemsize == 2 and array.size and int(array.max()) <= TWELVE_BITS:
-        return TWELVE_BITS
-    return int(np.iinfo(array.dtype).max) if array.dtype != bool else 1
-
-
-def scale_to(array: np.ndarray, maximum: int) -> np.ndarray:
-    """Map 0..maximum, which holds every value, to the full range of the array's own type."""
-    full = int(np.iinfo(array.dtype).max)
-    return ((array.astype(np.uint32) * full + maximum // 2) // maximum).astype(array.dtype)
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:

@@ -10,8 +10,8 @@ from typing import Any, Self
 import numpy as np
 import tifffile
 
+from focus_picker.dataset.depth import assumed_maximum, scale_to
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.images import assumed_maximum, scale_to
 from focus_picker.dataset.limits import DEFAULT_MAX_PIXELS, check_size
 from focus_picker.dataset.memory import ImageFile, MemoryFile, as_image_file
 from focus_picker.dataset.tiff_directories import count_pages

@@ -11,7 +11,8 @@ import pytest
 
 from focus_picker.cli import main
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.files import check_output, write_text
+from focus_picker.dataset.files import write_text
+from focus_picker.dataset.outputs import check_output
 from focus_picker.dataset.simulation import generate
 from tests.made_cells import made_cell, photographed, save_image
 

@@ -251,7 +251,7 @@ BASE = {"numerical_aperture": 0.8, "immersion_index": 1.0, "pixel_um": 0.1, "con
     ("change", "message"),
     [
         ({"numerical_aperture": 1.2}, "numerical_aperture 1.2 is not below immersion_index 1"),
-        ({"pixel_um": -1}, "pixel_um: Input should be greater than 0"),
+        ({"pixel_um": -1}, "pixel_um: Input should be greater than or equal to 0.01"),
         ({"condenser_sigma": "wide"}, "condenser_sigma: .*number"),
         ({"magnification": 50}, "unknown key 'magnification'; known keys: name, numerical_aperture"),
         ({"z_step_um": None}, "z_step_um: "),
