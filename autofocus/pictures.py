@@ -40,7 +40,7 @@ def draw_surface(surface: Surface, path: Path) -> None:
     height = np.array([[surface.at(float(a), float(b))[0] for a in across] for b in along])
     figure, panel = plt.subplots(figsize=(6, 5))
     filled = panel.contourf(across, along, height, levels=15, cmap="viridis")
-    shown = {"vmin": filled.zmin, "vmax": filled.zmax, "cmap": "viridis", "edgecolors": "white"}
+    shown = {"vmin": height.min(), "vmax": height.max(), "cmap": "viridis", "edgecolors": "white"}
     panel.scatter(x[surface.used], y[surface.used], c=z[surface.used], **shown)
     panel.plot(x[~surface.used], y[~surface.used], "rx", label="left out")
     figure.colorbar(filled, label="focus, um")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from focus_picker.adaptation.examples import deal, read_examples
+from focus_picker.adaptation.examples import FEATURES, deal, read_examples
 from focus_picker.adaptation.expectation import Expectation, gain_of_doubling
 from focus_picker.adaptation.feature_model import fit_kernel
 from focus_picker.adaptation.labelling import label_stacks
@@ -113,14 +113,14 @@ def test_stacks_that_cannot_be_labelled_are_refused_with_their_reasons(stacks, t
 
 def test_kernel_regression_follows_a_smooth_function_and_forgets_far_away():
     rng = np.random.default_rng(0)
-    features = rng.standard_normal((150, 5))
+    features = rng.standard_normal((150, len(FEATURES)))
     score = np.tanh(features[:, 0])
     model = fit_kernel(features, score)
     assert np.abs(model.predict(features[:50] + 0.01) - score[:50]).mean() < 0.1
-    assert model.predict(np.full((1, 5), 1e6))[0] == pytest.approx(model.mean, abs=0.5)
+    assert model.predict(np.full((1, len(FEATURES)), 1e6))[0] == pytest.approx(model.mean, abs=0.5)
     head = model.as_head(error=0.1, share=0.5)
     assert head.predict(features) == pytest.approx(model.predict(features))
-    assert np.isfinite(head.predict(np.full((1, 5), np.nan))).all()
+    assert np.isfinite(head.predict(np.full((1, len(FEATURES)), np.nan))).all()
 
 
 def test_pooling_lies_between_agreeing_judges_and_follows_the_sure_one():

@@ -17,7 +17,7 @@ import useq
 from focus_picker.autofocus import calibrate as calibrating
 from focus_picker.autofocus.calibrate import Plan
 from focus_picker.autofocus.devices import SystemClock
-from focus_picker.autofocus.micromanager.autofocuser import Autofocuser, UpstreamRun, register
+from focus_picker.autofocus.micromanager.autofocuser import Autofocuser, UpstreamRun
 from focus_picker.autofocus.micromanager.commands import calibrate_core, load_core, run_core
 from focus_picker.autofocus.micromanager.core import DEVICE, AutofocusCore
 from focus_picker.autofocus.micromanager.devices import core_microscope, full_scale
@@ -257,19 +257,10 @@ def test_the_core_is_any_core_until_it_is_given_an_autofocus(core):
     assert core.getPosition() == pytest.approx(3.0, abs=DEPTH_UM / 2)
 
 
-def test_upstreams_interface_is_met_and_used_where_it_exists(core, monkeypatch):
-    import pymmcore_plus
-
-    focuser, taken = autofocuser(), {}
-    monkeypatch.setattr(pymmcore_plus, "register_autofocus", taken.__setitem__, raising=False)
-    assert register(focuser)
-    run = taken["focus-picker"]
-    assert isinstance(run, UpstreamRun)
-    result = run(core, "Z", {"settle_s": 0.0}, should_cancel=lambda: False)
+def test_the_interface_that_upstream_plans_is_met(core):
+    result = UpstreamRun(autofocuser())(core, "Z", {"settle_s": 0.0}, should_cancel=lambda: False)
     assert (result.kind, result.focus_device, result.succeeded) == ("autofocus", "Z", True)
     assert result.z_before == 0.0
-    monkeypatch.delattr(pymmcore_plus, "register_autofocus")
-    assert not register(focuser)
 
 
 # the two commands, short of loading a configuration

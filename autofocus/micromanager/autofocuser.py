@@ -1,7 +1,6 @@
 """Our autofocus on a core, for whoever drives it: settings, calibration and model, and what failed where."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -85,7 +84,7 @@ def sequence_cancelled(core: CMMCorePlus) -> ShouldCancel:
 
 @dataclass(frozen=True)
 class UpstreamRun:
-    """Our autofocus with the signature of upstream's registry: ``run(core, focus_device, settings, *, should_cancel)``.
+    """Our autofocus as pymmcore-plus plans to call one: ``run(core, focus_device, settings, *, should_cancel)``.
 
     ``settings`` overrides keys of the autofocuser's own by name, as upstream hands them over.
     """
@@ -99,17 +98,6 @@ class UpstreamRun:
         own = self.autofocuser
         changed = replace(own, settings=Settings.model_validate(own.settings.model_dump() | (settings or {})))
         return changed.run(core, focus_device=focus_device, should_cancel=should_cancel)
-
-
-def register(autofocuser: Autofocuser, name: str = "focus-picker") -> bool:
-    """Register with pymmcore-plus where its release has a registry of autofocus methods; return whether it has."""
-    import pymmcore_plus
-
-    registrar: Callable | None = getattr(pymmcore_plus, "register_autofocus", None)
-    if registrar is None:
-        return False
-    registrar(name, UpstreamRun(autofocuser))
-    return True
 
 
 def z_change(result: FocusResult) -> float:
