@@ -11,14 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.closed_loop_peers import PEERS
 from benchmarks.report import Report, markdown, run, seconds
+from focus_picker.autofocus.search import Search
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.simulation.generate import simulate_dataset
 from focus_picker.dataset.simulation.instrument import load_instrument
+from tests.made_microscope import DEPTH_UM, microscope, settings
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = (
-    "attribution", "default_model", "features", "latency", "own_microscope", "realism", "serve", "simulation", "stacks",
+    "attribution", "closed_loop", "default_model", "features", "latency", "own_microscope", "realism", "serve",
+    "simulation", "stacks",
 )  # fmt: skip
 
 
@@ -127,6 +131,14 @@ def test_stacks(tmp_path, data):
 def test_a_benchmark_of_stacks_may_read_curve_files_alone(tmp_path, data):
     (table,) = ran("stacks", tmp_path / "table.md", "--curves", data / "focus_curves" / "made.npz")
     assert {row[0] for row in table[1:]} == {"made.npz"}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_each_search_that_the_closed_loop_is_compared_with_finds_focus(name):
+    """A whole run calibrates five microscopes and takes an hour; this is its other half."""
+    without = settings(max_frames=1000, depth_um=DEPTH_UM)
+    search = Search(microscope(start_um=3.0), without, None, None, lambda: False, lambda step: None)
+    assert abs(PEERS[name](search, -7.0, 13.0)) < 0.6
 
 
 def test_a_table_has_every_column_and_nothing_for_what_is_not_known():
