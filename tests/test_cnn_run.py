@@ -53,7 +53,8 @@ def decoded() -> Counter:
 def run(dataset, preset, decoded, tmp_path_factory) -> Path:
     """Started from the shipped weights, with controls: every branch of the run."""
     folder = tmp_path_factory.mktemp("runs") / "cnn"
-    arguments = ["train-cnn", str(dataset), "--output", str(folder), "--preset", str(preset), "--controls"]
+    options = ["--preset", str(preset), "--controls", "--jobs", "1"]
+    arguments = ["train-cnn", str(dataset), "--output", str(folder), *options]
     read_jpeg = images.READERS["JPEG"]
 
     def counting(path, max_pixels):
@@ -61,7 +62,7 @@ def run(dataset, preset, decoded, tmp_path_factory) -> Path:
         return read_jpeg(path, max_pixels)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(images.READERS, "JPEG", counting)  # the images are so few that all work is done in this process
+        patch.setitem(images.READERS, "JPEG", counting)  # one job is this process
         assert main(arguments) == 0
     return folder
 
