@@ -1,6 +1,7 @@
 """Command line of Focus Picker. Each command imports what it needs when it runs, so that the others start at once."""
 
 import json
+import logging
 import os
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -265,6 +266,7 @@ def adapt(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr():  # TensorFlow greets from C++ before its log level counts
         from focus_picker.adaptation.adapt import adapt as adapt_to
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its advice on retracing is for programmers
     from focus_picker.dataset.progress import staged
     from focus_picker.evaluation.run_claim import claimed_run
     from focus_picker.models import DEFAULT_WEIGHTS
