@@ -4,9 +4,6 @@ Cross-conformal prediction (Vovk 2015, Ann. Math. Artif. Intell. 74:9): each gro
 others, and what those predictions miss their labels by is what the model of all groups will miss new ones by.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -14,6 +11,7 @@ import tensorflow as tf
 from focus_picker.adaptation.cross_validation import LeftOut
 from focus_picker.adaptation.examples import Examples
 from focus_picker.adaptation.feature_model import fit_kernel
+from focus_picker.adaptation.labelling import LabelledStack
 from focus_picker.dataset.errors import InputError
 from focus_picker.deep.competence import image_properties, learn_competence, other_side, outside_competence
 from focus_picker.deep.window import WINDOW_PX
@@ -24,7 +22,7 @@ from focus_picker.models.intervals import learn_widening
 from focus_picker.models.side_file import StudentSide
 from focus_picker.models.stack_calibration import StackCalibration
 from focus_picker.stack_inference.calibration import calibrate
-from focus_picker.stack_inference.scoring import score_stack
+from focus_picker.stack_inference.scoring import StackScores, positions
 
 MOST_WRONG = 0.003  # share of images that may be on the wrong side, far from focus and believed
 DOUBTS = (0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05)
@@ -73,40 +71,38 @@ def judged(examples: Examples, distribution: np.ndarray, side: StudentSide) -> J
     return Judgement(score, lower, upper, stated(state, side.calibrated), spread_out, properties)
 
 
-class Recorded:
-    """A model that says again what was said about the images of one stack; ``stack_inference`` cannot tell it apart."""
-
-    def __init__(self, judgement: Judgement, side: StudentSide) -> None:
-        self.judgement, self.side = judgement, side
-
-    def judge(self, images: Sequence[np.ndarray]) -> Judgement:
-        """Return the record; InputError where it is of another number of images."""
-        if len(images) != len(self.judgement):
-            raise InputError(f"{len(images)} images where {len(self.judgement)} were judged; read the stack again")
-        return self.judgement
-
-
 def calibrate_left_out(examples: Examples, judgement: Judgement, side: StudentSide) -> StackCalibration | None:
     """Measure how left-out scores pass zero in their stacks; None where too few do."""
     scores, best = [], []
     for number, one in enumerate(examples.labelled):
-        model = Recorded(_rows(judgement, examples.stack == number), side)
-        try:
-            scores.append(score_stack(one.stack, model=model))
-        except InputError:  # a slice without a label is judged by nobody
-            continue
-        z = scores[-1].z
-        best.append(float(np.interp(_zero(one.score), np.arange(len(z)), z)))
+        known, said = np.isfinite(one.score), judgement.score[examples.stack == number]
+        if known.sum() == len(said):  # else a file has gone since it was labelled
+            scores.append(_scores_of(one, known, said, side))
+            z = scores[-1].z
+            best.append(float(np.interp(_zero(one.score), np.arange(len(z)), z)))
     try:
         return calibrate(scores, best)
     except InputError:
         return None
 
 
-def _rows(judgement: Judgement, rows: np.ndarray) -> Judgement:
-    arrays = {name: getattr(judgement, name)[rows] for name in ("score", "lower", "upper", "status")}
-    share = ScoreDistribution(judgement.distribution.centres, judgement.distribution.probability[rows])
-    return replace(judgement, **arrays, distribution=share, properties={})
+def _scores_of(one: LabelledStack, known: np.ndarray, said: np.ndarray, side: StudentSide) -> StackScores:
+    """A stack as its labelling measured it, with what was said about its labelled slices."""
+    z, z_in_um = positions(one.stack)
+    score = np.full(len(z), np.nan)
+    score[known] = said
+    return StackScores(
+        stack=one.stack.name,
+        files=tuple(part.file for part in one.stack.slices),
+        z=z,
+        z_in_um=z_in_um,
+        sharpness=np.array([part.sharpness for part in one.pick.slices]),
+        grey_spread=np.full(len(z), np.nan),
+        score=score,
+        problems=("",) * len(z),
+        signed=True,
+        score_per_slice=side.score_per_slice,
+    )
 
 
 def _zero(score: np.ndarray) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 
 from focus_picker.adaptation.examples import Examples, deal
 from focus_picker.adaptation.feature_model import fit_kernel
+from focus_picker.models.focus_state import UNSURE
 
 DRAWS = 8  # random subsets of stacks a size in the learning curve
 FEWEST_SIGNS = 0.9  # share of right signs below which one image is not to be trusted with a move
@@ -92,7 +93,7 @@ def expect(examples: Examples, score: np.ndarray, status: np.ndarray, *, seed: i
     stacks = np.unique(examples.stack)
     by_stack = np.array([error[examples.stack == stack].mean() for stack in stacks])
     wrong = np.sign(score) != np.sign(truth)
-    beyond, sure = np.abs(truth) > step, status != "unsure"
+    beyond, sure = np.abs(truth) > step, status != UNSURE
     return Expectation(
         stacks=len(stacks),
         groups=len(np.unique(examples.group)),

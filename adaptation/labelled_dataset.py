@@ -157,9 +157,9 @@ def check_dataset(dataset: str | Path, jobs: int = 1) -> LabelCheck:
     stacks = [stack for stack in find_stacks(dataset) if stack.name in zeros]
     rounding = 0.5 if _whole_slices(labels, step) else 0.0
     found = [
-        Disagreement(stack.name, zero, pick.best_position, rounding + SURE * pick.standard_error)
+        Disagreement(stack.name, zeros[stack.name], pick.best_position, rounding + SURE * pick.standard_error)
         for stack, pick in zip(stacks, pick_many(stacks, jobs=jobs), strict=True)
-        if pick.status == status.OK and np.isfinite(pick.standard_error) and (zero := zeros[stack.name]) is not None
+        if pick.status == status.OK and np.isfinite(pick.standard_error)
     ]
     wrong = tuple(one for one in found if abs(one.labelled - one.sharpest) > one.allowed)
     return LabelCheck(len(found), labels["stack"].nunique(), wrong, _turned(labels, step))

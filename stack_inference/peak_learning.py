@@ -1,4 +1,4 @@
-"""Learn the fit of skewed peaks: ``python -m stack_inference.peak_learning CURVES.npz CROPS --work FOLDER``.
+"""Learn the fit of skewed peaks: ``python -m focus_picker.stack_inference.peak_learning CURVES CROPS --work FOLDER``.
 
 Two teachers at a time. Simulated stacks of drawn microscopes know their sharpest plane: they keep the fit free of
 bias. Real curves know no plane, but their even and their odd planes have to agree: they keep it precise where curves
@@ -321,7 +321,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("crops", type=Path, help="folder of in-focus crops to simulate from")
     parser.add_argument("--work", type=Path, default=Path("results/runs/peaks"), help="folder for what is simulated")
     parser.add_argument("--every", type=int, default=1, help="take every n-th real curve")
-    parser.add_argument("--output", type=Path, default=COEFFICIENTS)
     options = parser.parse_args(arguments)
     real, count = Equations(), 0
     for measure in CURVE_MEASURES:
@@ -339,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "learned_from": f"{len(plain)} simulated stacks of as many microscopes and the curves of {count} real stacks "
         f"of {options.curves.name}, the learning half; errors from these and {len(among)} stacks with neighbours",
         "date": datetime.now(UTC).date().isoformat(),
-        "command": f"python -m stack_inference.peak_learning {options.curves.name} {options.crops.name} "
+        "command": f"python -m focus_picker.stack_inference.peak_learning {options.curves.name} {options.crops.name} "
         f"--every {options.every}",
         "coefficients": {
             key: [round(float(value), 5) for value in coefficients[STARTS[key] : STARTS[key] + SIZES[key]]]
@@ -350,15 +349,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "spread": round(of_spread, 4),
         "factors": {},
     }
-    _write(options.output, content)
-    load_fitted.cache_clear()
+    _write(content)
+    load_fitted.cache_clear()  # the errors below are those of the new fit
     content["factors"] = {name: round(factor_of(fit, [*plain, *among]), 2) for name, fit in CURVES.items()}
-    _write(options.output, content)
-    print(f"{options.output}: learned from {content['learned_from']}")
+    _write(content)
+    print(f"{COEFFICIENTS}: learned from {content['learned_from']}")
 
 
-def _write(output: Path, content: dict[str, object]) -> None:
-    write_text(output, json.dumps(content, indent=1) + "\n")
+def _write(content: dict[str, object]) -> None:
+    write_text(COEFFICIENTS, json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":
