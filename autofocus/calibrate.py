@@ -96,13 +96,13 @@ def calibrate(
     remembered = microscope.camera.prepare(settings.exposure_ms, settings.channel)
     try:
         stacks = list(_record(search, plan, positions, go_to))
+        learned, held_out = _split(stacks)
         backlash, noise = _drive(search, plan.depth_um, stacks[-1])
     except Stopped as stop:
         raise InputError(f"The calibration stopped: {stop}.") from stop
     finally:
         microscope.camera.put_back(remembered)
         search.mover.put_back()
-    learned, held_out = _split(stacks)
     model = _trained(learned, held_out, output, train)
     calibration = measure(held_out, model, plan).model_copy(update={"backlash_um": backlash, "frame_noise": noise})
     calibration.write(output)
@@ -178,8 +178,8 @@ def _split(stacks: Sequence[RecordedStack]) -> tuple[list[RecordedStack], list[R
             f"Only {len(stacks)} positions show a clear peak of sharpness, {FEWEST_POSITIONS} are needed: "
             "start nearer to focus, or give positions with cells in view."
         )
-    held_out = list(stacks[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY])
-    return [stack for stack in stacks if stack not in held_out], held_out
+    learned = [stack for number, stack in enumerate(stacks, 1) if number % HELD_OUT_EVERY]
+    return learned, list(stacks[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY])
 
 
 def _trained(learned: Sequence[RecordedStack], held_out: Sequence[RecordedStack], output: Path, train: Train) -> Model:

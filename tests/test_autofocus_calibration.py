@@ -59,6 +59,10 @@ def test_a_failure_while_recording_puts_everything_back(tmp_path, given_model):
 def test_without_a_clear_peak_or_enough_positions_there_is_no_calibration(tmp_path, given_model):
     with pytest.raises(InputError, match="at least 9"):
         calibrate(microscope(), settings(), Plan(DEPTH_UM), PLACES[:3], nowhere, tmp_path, given_model[1])
+    far = microscope(focus_um=25.0)
+    with pytest.raises(InputError, match="Only 0 positions show a clear peak"):
+        calibrate(far, settings(), Plan(DEPTH_UM, 6.0), PLACES, nowhere, tmp_path, given_model[1])
+    assert far.stage.position_um() == 0
     with pytest.raises(InputError, match="autofocus calibrate"):
         read_calibration(tmp_path)
 
