@@ -9,9 +9,8 @@ from focus_picker.adaptation.labelling import LabelledStack, Report, silent
 from focus_picker.dataset.labels import field_of
 from focus_picker.dataset.stacks import read_each
 from focus_picker.deep.window import SHIFT_PX, WINDOW_PX, centre, native_window
-from focus_picker.features import CUES, MEASURES, measure
-
-FEATURES = (*MEASURES, *CUES)
+from focus_picker.features import measure
+from focus_picker.features.table import COLUMNS as FEATURES
 
 
 @dataclass(frozen=True)

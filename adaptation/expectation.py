@@ -6,6 +6,7 @@ import numpy as np
 
 from focus_picker.adaptation.examples import Examples, deal
 from focus_picker.adaptation.feature_model import fit_kernel
+from focus_picker.evaluation.sides import side_figures
 from focus_picker.models.focus_state import UNSURE
 
 DRAWS = 8  # random subsets of stacks a size in the learning curve
@@ -92,17 +93,16 @@ def expect(examples: Examples, score: np.ndarray, status: np.ndarray, *, seed: i
     error = np.abs(score - truth)
     stacks = np.unique(examples.stack)
     by_stack = np.array([error[examples.stack == stack].mean() for stack in stacks])
-    wrong = np.sign(score) != np.sign(truth)
-    beyond, sure = np.abs(truth) > step, status != UNSURE
+    figures = side_figures(score, truth, status != UNSURE, step)
     return Expectation(
         stacks=len(stacks),
         groups=len(np.unique(examples.group)),
         by_field=examples.by_field,
-        mae=float(error.mean()),
+        mae=figures["mae"],
         mae_error=float(by_stack.std(ddof=1) / np.sqrt(len(stacks))) if len(stacks) > 1 else float("nan"),
-        sign=float(1 - wrong[beyond].mean()) if beyond.any() else float("nan"),
-        unsure=float(1 - sure.mean()),
-        confidently_wrong=float((wrong & sure & (np.abs(truth) > 2 * step)).mean()),
+        sign=figures["sign"],
+        unsure=figures["unsure"],
+        confidently_wrong=figures["confidently_wrong"],
         doubled=gain_of_doubling(examples, seed),
         score_per_slice=step,
     )

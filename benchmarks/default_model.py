@@ -13,9 +13,9 @@ from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.images import read_image
 from focus_picker.deep.competence import other_side
 from focus_picker.deep.runtime import Student, load_student
+from focus_picker.evaluation.sides import FAR_SLICES, side_figures
 from focus_picker.models import DEFAULT_MODEL
 from focus_picker.models.focus_state import UNSURE
-from focus_picker.training.default_limits import FAR_SLICES
 
 LEVELS = (1.0, 0.8, 0.6, 0.4, 0.2)  # shares of the images that are answered, the least doubtful first
 
@@ -93,17 +93,16 @@ def figures(name: str, table: pd.DataFrame) -> Row:
     within = [
         stack["score"].corr(stack["slices"], method="spearman") for _, stack in table.groupby("stack") if len(stack) > 2
     ]
-    sure = table[table["sure"]]
-    far = wrong_side(table, FAR_SLICES)
+    made = side_figures(table["score"].to_numpy(), table["slices"].to_numpy(), table["sure"].to_numpy(), 1.0)
     return {
         "microscope": name,
         "images": len(table),
-        "spearman": float(table["score"].corr(table["slices"], method="spearman")),
+        "spearman": made["spearman"],
         "within a stack": float(np.mean(within)),
-        "sign right": float(1 - wrong_side(table, 1).mean()),
-        "sign right where sure": float(1 - wrong_side(sure, 1).mean()),
-        "unsure": float(1 - table["sure"].mean()),
-        "confidently wrong": float((far.fillna(0).astype(bool) & table["sure"]).mean()),
+        "sign right": made["sign"],
+        "sign right where sure": made["sign_where_sure"],
+        "unsure": made["unsure"],
+        "confidently wrong": made["confidently_wrong"],
     }
 
 

@@ -27,8 +27,10 @@ from focus_picker.dataset.files import write_text
 from focus_picker.dataset.labels import field_of
 from focus_picker.dataset.stacks import Stack, find_stacks
 from focus_picker.evaluation import plots
+from focus_picker.evaluation.sides import side_figures
 from focus_picker.models import DEFAULT_MODEL
 from focus_picker.models.contract import Model
+from focus_picker.models.focus_state import UNCALIBRATED, UNSURE
 from focus_picker.stack_inference.loading import load_model
 from focus_picker.stack_inference.pick import pick_focus
 
@@ -41,7 +43,8 @@ TRUTHS = {"truth.csv": "best_z_slice", "sharpest.csv": "sharpest_z_slice"}
 BY_FIELD_ONLY = {"real_blood": "stack_000"}  # cells from all over the field of view, which halves cannot divide
 NOTE = (
     "Learned on stacks without labels of one half of the fields, judged on the other half. `stacks` 0 is the default "
-    "model that ships. `confidently wrong`: not unsure, on the wrong side, more than two slices from focus. `pick` is "
+    "model that ships: it names no side on a microscope that it was not calibrated on, which counts as unsure. "
+    "`confidently wrong`: not unsure, on the wrong side, more than two slices from focus. `pick` is "
     "the mean error of the best plane in slices with this model, beside sharpness alone and Tenengrad with a parabola "
     "through three slices (OpenCV). `steps` are of fine-tuning. Seconds are those of the processor, labelling and "
     "cross-validation included."
@@ -71,9 +74,7 @@ def own_microscope(
                 )
     rows = pd.read_csv(table)
     plots.save_figure(_picture(rows), output.with_suffix(".png"))
-    return Report(
-        "A microscope's own model from unlabelled stacks", {"": [_shown(row) for row in _rows(rows)]}, output, NOTE
-    )
+    return Report(TITLE, {"": [_shown(row) for row in _rows(rows)]}, output, NOTE)
 
 
 def _folders(data: Path, wanted: Sequence[str]) -> list[Path]:
@@ -125,15 +126,10 @@ def judge(model: Model, test: Sequence[Stack], truth: dict[str, float]) -> Row:
         low, high = pick.interval
         kept.append(low <= truth[stack.name] <= high)
     table = pd.concat(parts)
-    wrong = np.sign(table["score"]) != np.sign(table["true"])
-    sure = ~table["status"].isin(["unsure", "uncalibrated"])
+    sure = ~table["status"].isin([UNSURE, UNCALIBRATED]).to_numpy()
     return {
-        "spearman": table["score"].corr(table["true"], method="spearman"),
-        "sign": 1 - wrong[table["true"].abs() > STEP].mean(),
-        "mae": (table["score"] - table["true"]).abs().mean(),
+        **side_figures(table["score"].to_numpy(), table["true"].to_numpy(), sure, STEP),
         "coverage": ((table["lower"] <= table["true"]) & (table["true"] <= table["upper"])).mean(),
-        "confidently_wrong": (wrong & sure & (table["true"].abs() > 2 * STEP)).mean(),
-        "unsure": 1 - sure.mean(),
         "pick": np.nanmean(errors),
         "pick_coverage": np.mean(kept),
     }

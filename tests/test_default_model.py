@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from focus_picker.deep.window import SHIFT_PX, WINDOW_PX
+from focus_picker.evaluation.sides import confidently_wrong, side_figures
 from focus_picker.models.bins import DEFAULT_BINS
 from focus_picker.training import default_data
 from focus_picker.training.default_data import REACH, crop_is_for_training, load_shards, make_shards
-from focus_picker.training.default_limits import confidently_wrong, is_sure, kinds_table, learn_limits
+from focus_picker.training.default_limits import is_sure, kinds_table, learn_limits
 
 STEP = 0.2
 
@@ -70,9 +71,16 @@ def test_limits_leave_at_most_one_image_in_a_hundred_of_any_kind_confidently_wro
 
 
 def test_confidently_wrong_is_sure_far_and_on_the_other_side():
+    said, truth = np.array([0.8, 0.8, 0.3, -0.8]), np.array([-0.8, -0.3, -0.9, -0.8])
+    sure = np.array([True, True, False, True])
+    assert confidently_wrong(said, truth, sure, STEP).tolist() == [True, False, False, False]
+    figures = side_figures(said, truth, sure, STEP)
+    assert (figures["sign"], figures["unsure"], figures["confidently_wrong"]) == (0.25, 0.25, 0.25)
+    assert figures["sign_where_sure"] == pytest.approx(1 / 3)
+
+
+def test_limits_are_loose_where_nothing_is_wrong():
     distribution = DEFAULT_BINS.soft_labels([0.8, 0.8, 0.3, -0.8], 0.05)
-    score, sure = np.array([-0.8, -0.3, -0.9, -0.8]), np.array([True, True, False, True])
-    assert confidently_wrong(distribution, score, sure, STEP).tolist() == [True, False, False, False]
     limits = learn_limits(distribution.repeat(5, axis=0), np.repeat([0.8, 0.8, 0.3, -0.8], 5), np.repeat("a", 20), STEP)
     assert limits.other_side == 0.5  # nothing is wrong, nothing needs a limit
     assert is_sure(distribution, limits, STEP).all()

@@ -21,14 +21,13 @@ from focus_picker.dataset.simulation.processing import motion_blur
 from focus_picker.dataset.simulation.scene import lay_scene
 from focus_picker.dataset.splits import place_of
 from focus_picker.deep.window import SHIFT_PX, WINDOW_PX, native_window
-from focus_picker.features import CUES, MEASURES, measure
+from focus_picker.features import measure
 
 SEED = 200
 SHIPPED = tuple(known_instruments())
 ALL_KINDS = (*KINDS, *SHIPPED)
 SHIPPED_FROM = 1_000_000  # number of the first stack of shipped instruments
 VARY = 0.2  # spread of their optics from microscope to microscope
-FEATURES = (*MEASURES, *CUES)
 STACKS_PER_SHARD, STACKS_PER_MICROSCOPE, PLANES = 36, 2, 8
 TRAIN_SHARE = 0.6  # of the crops; the rest is for tests, here and elsewhere
 PICTURE_SHARE = 0.75  # of the stacks start from a picture, the others are drawn

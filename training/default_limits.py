@@ -10,12 +10,12 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from focus_picker.deep.competence import other_side
+from focus_picker.evaluation.sides import confidently_wrong, side_figures
 from focus_picker.models.bins import DEFAULT_BINS
 from focus_picker.models.focus_state import UNSURE, focus_state
 from focus_picker.models.intervals import Widening, learn_widening
 
 WRONG_ALLOWED = 0.01  # of the images of any kind: not unsure, wrong side, beyond two slices
-FAR_SLICES = 2
 LIMITS = np.round(np.geomspace(0.5, 0.001, 80), 4)  # tried for the probability of the other side, loosest first
 
 
@@ -38,11 +38,11 @@ class Limits(BaseModel):
 
 def learn_limits(distribution: np.ndarray, score: np.ndarray, kind: np.ndarray, score_per_slice: float) -> Limits:
     """Learn from distributions ``(N, bins)`` of images whose ``kind`` ``(N,)`` the network has not met."""
-    intervals = learn_widening(DEFAULT_BINS, distribution, score)
+    intervals, median = learn_widening(DEFAULT_BINS, distribution, score), DEFAULT_BINS.quantile(distribution, 0.5)
     for limit in LIMITS:
         limits = Limits(intervals=intervals, other_side=limit)
         sure = is_sure(distribution, limits, score_per_slice)
-        wrong = confidently_wrong(distribution, score, sure, score_per_slice)
+        wrong = confidently_wrong(median, score, sure, score_per_slice)
         if pd.Series(wrong).groupby(kind).mean().max() <= WRONG_ALLOWED:
             break
     return limits
@@ -56,35 +56,14 @@ def is_sure(distribution: np.ndarray, limits: Limits, score_per_slice: float) ->
     return decided & (other_side(DEFAULT_BINS, distribution) <= limits.other_side)
 
 
-def confidently_wrong(
-    distribution: np.ndarray, score: np.ndarray, sure: np.ndarray, score_per_slice: float
-) -> np.ndarray:
-    """Which images ``(N,)`` are called on the wrong side though they lie beyond ``FAR_SLICES``."""
-    median = DEFAULT_BINS.quantile(distribution, 0.5)
-    return sure & (np.sign(median) != np.sign(score)) & (np.abs(score) > FAR_SLICES * score_per_slice)
-
-
 def kinds_table(
     distribution: np.ndarray, score: np.ndarray, kind: np.ndarray, limits: Limits, score_per_slice: float
 ) -> pd.DataFrame:
     """Figures of each kind: Spearman, error, sign beyond one slice where sure, share unsure, confidently wrong."""
-    median = DEFAULT_BINS.quantile(distribution, 0.5)
-    sure = is_sure(distribution, limits, score_per_slice)
-    wrong = confidently_wrong(distribution, score, sure, score_per_slice)
-    beyond = np.abs(score) > score_per_slice
+    median, sure = DEFAULT_BINS.quantile(distribution, 0.5), is_sure(distribution, limits, score_per_slice)
     rows = []
     for name in pd.unique(kind):
         own = kind == name
-        told = own & sure & beyond
-        rows.append(
-            {
-                "kind": name,
-                "images": int(own.sum()),
-                "spearman": pd.Series(median[own]).corr(pd.Series(score[own]), method="spearman"),
-                "mae": float(np.abs(median - score)[own].mean()),
-                "sign_where_sure": float((np.sign(median) == np.sign(score))[told].mean()) if told.any() else np.nan,
-                "unsure": float(1 - sure[own].mean()),
-                "confidently_wrong": float(wrong[own].mean()),
-            }
-        )
-    return pd.DataFrame(rows)
+        figures = side_figures(median[own], score[own], sure[own], score_per_slice)
+        rows.append({"kind": name, "images": int(own.sum()), **figures})
+    return pd.DataFrame(rows).drop(columns="sign")

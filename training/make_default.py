@@ -22,6 +22,7 @@ from focus_picker.dataset.simulation.generate import simulate_dataset
 from focus_picker.dataset.simulation.instrument import known_instruments, load_instrument
 from focus_picker.dataset.splits import place_of
 from focus_picker.deep.window import SHIFT_PX
+from focus_picker.evaluation.sides import side_figures
 from focus_picker.models import DEFAULT_MODEL, DEFAULT_WEIGHTS
 from focus_picker.models.bins import DEFAULT_BINS
 from focus_picker.models.focus_state import UNSURE
@@ -265,18 +266,17 @@ def metrics_row(
     model: str, instrument: str, truth: np.ndarray, judged: "Judgement", score_per_slice: float
 ) -> dict[str, Any]:
     """Row of ``metrics.csv``: what a model's scores and intervals are worth against the true focus ``(n,)``."""
-    score, beyond = judged.score, np.abs(truth) > score_per_slice
-    sure = judged.status != UNSURE
+    figures = side_figures(judged.score, truth, judged.status != UNSURE, score_per_slice)
     return {
         "model": model,
         "instrument": instrument,
         "images": len(truth),
-        "spearman": pd.Series(score).corr(pd.Series(truth), method="spearman"),
-        "mae_truth": np.abs(score - truth).mean(),
-        "bias": (score - truth).mean(),
-        "sign_beyond_one_slice": (np.sign(score) == np.sign(truth))[beyond].mean(),
-        "sign_where_sure": (np.sign(score) == np.sign(truth))[beyond & sure].mean(),
-        "unsure": 1 - sure.mean(),
+        "spearman": figures["spearman"],
+        "mae_truth": figures["mae"],
+        "bias": (judged.score - truth).mean(),
+        "sign_beyond_one_slice": figures["sign"],
+        "sign_where_sure": figures["sign_where_sure"],
+        "unsure": figures["unsure"],
         "coverage": ((judged.lower <= truth) & (truth <= judged.upper)).mean(),
     }
 
