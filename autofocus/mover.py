@@ -75,8 +75,11 @@ class Mover:
         return self._arrive(self.inside(z_um), why, self._should_cancel)
 
     def put_back(self) -> None:
-        """Return to the start, whatever the user has cancelled; Stopped where the drive does not."""
-        self._arrive(self.start_um, "put back", _never)
+        """Return to the start, whatever the user has cancelled; Stopped where the drive does not at the second try."""
+        try:
+            self._arrive(self.start_um, "put back", _never)
+        except Stopped:  # a drive that stuck once often goes when asked again
+            self._arrive(self.start_um, "put back", _never)
 
     def _arrive(self, target: float, why: str, should_cancel: ShouldCancel) -> float:
         """Go there from below: a rise that is longer than the approach takes up the backlash by itself."""

@@ -13,6 +13,9 @@ from focus_picker.stack_inference.pick import Pick, pick_focus
 COARSE, FINE, FINE_FRAMES = 1.5, 0.5, 7
 """Depths of field between the frames of the two sweeps, and frames of the second."""
 
+FLANK = 1.0
+"""Depths of field that the drive must be able to go beyond focus on either side: a peak needs two flanks."""
+
 FALLEN = 0.05
 """Log sharpness by which the verifying frame may stay below the best of the fine sweep."""
 
@@ -33,6 +36,10 @@ def by_sweep(search: Search) -> float:
     half = FINE * depth_um * (FINE_FRAMES // 2)
     places = np.linspace(mover.inside(coarse_um - half), mover.inside(coarse_um + half), FINE_FRAMES)
     focus_um, error_um = _peak(search, places, "fine sweep")
+    if min(focus_um - mover.lowest_um, mover.highest_um - focus_um) < FLANK * depth_um:
+        raise Stopped(
+            "in_limits_no_peak", f"the sharpest plane, {focus_um:.2f} um, lies too near a limit to be sure of"
+        )
     if not SIGMA_OF_90 * error_um <= depth_um / 2:
         raise Stopped("in_limits_no_peak", f"the sharpest plane is known to {error_um:.2f} um only")
     best = max(frame.sharpness for frame in search.frames)
@@ -48,6 +55,8 @@ def _peak(search: Search, places: np.ndarray, why: str) -> tuple[float, float]:
     if pick.status != status.OK:
         raise Stopped("in_limits_no_peak", f"{why}: {pick.status}; {pick.advice}")
     step_um = (places[-1] - places[0]) / (len(places) - 1)
+    if not 0 < pick.best_position < len(places) - 1:
+        raise Stopped("in_limits_no_peak", f"{why}: the sharpest plane lies at its end or beyond")
     return float(places[0] + pick.best_position * step_um), pick.standard_error * step_um
 
 

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from focus_picker.autofocus.belief import Belief
+from focus_picker.autofocus.calibration import Calibration
 from focus_picker.autofocus.frames import Frame
 from focus_picker.autofocus.search import Search
 
@@ -18,13 +21,20 @@ CLOSE = 0.35
 APART = 0.5
 """Depths of field by which two frames must differ to say more than one."""
 
-SEEN = 0.75
-"""Depths of field between focus and the nearest frame up to which a belief that leaves no doubt is taken."""
-
 PROBE = 1.2
 """Depths of field to the side at which a frame that seems sharp is put to the test."""
 
-SURE_WITHIN_HALF, DOUBT_BEYOND_ONE = 0.90, 2e-3
+USUAL = 3.0
+"""Standard errors by which a score may miss what the calibration knows for its place, to bear a focus out."""
+
+CLEAR_FALL = 3.0
+"""Standard errors by which sharpness must usually fall between two frames for the pair to say where focus is."""
+
+MOST_SHORT = 1.0
+"""Standard errors by which sharpness may fall less than usual beside focus: one good search in six takes a further
+frame for it."""
+
+SURE_WITHIN_HALF, DOUBT_BEYOND_ONE = 0.90, 1e-3
 """Probability that must lie within half a depth of field, and that may lie beyond one, to call focus confirmed."""
 
 
@@ -38,8 +48,8 @@ def by_frames(search: Search) -> float | None:
         belief, calibration = search.belief(), search.calibration
         if belief is None or calibration is None or _blind(search.frames):
             return None
-        place = confirmed_place(belief, search.frames, search.depth_um, calibration.um_per_score)
-        if place is not None:
+        place = confirmed_place(belief, search.frames, calibration)
+        if place is not None and place == search.mover.inside(place):
             return place
         target = search.mover.inside(next_place(belief, search.frames, search.depth_um))
         if _taken(target, search.frames, search.depth_um):
@@ -57,27 +67,53 @@ def next_place(belief: Belief, frames: Sequence[Frame], depth_um: float) -> floa
     return max((above, below), key=lambda z_um: min(abs(z_um - frame.z_um) for frame in frames))
 
 
-def confirmed_place(belief: Belief, frames: Sequence[Frame], depth_um: float, um_per_score: float) -> float | None:
+def confirmed_place(belief: Belief, frames: Sequence[Frame], calibration: Calibration) -> float | None:
     """Return the believed focus where the frames bear it out, else None.
 
-    Four things must hold: two frames were taken apart from each other; the belief leaves no room for another place; a
-    frame was taken there, or so near that it looks alike, whose own score is near zero; and no frame taken elsewhere is
-    sharper than that one.
+    These must hold: two frames apart from each other have scores that fit there; the belief leaves no room for another
+    place; a frame was taken there whose own score is near zero; and sharpness falls from it to the frames taken
+    elsewhere, by what the calibration knows of it. Scores alone come to rest on a flank where they mistake the side or
+    are off everywhere.
     """
-    focus_um = belief.focus_um
+    focus_um, depth_um = belief.focus_um, calibration.depth_um
     there = min(frames, key=lambda frame: abs(frame.z_um - focus_um))
-    elsewhere = [frame for frame in frames if abs(frame.z_um - focus_um) > depth_um]
-    scored = [frame.z_um for frame in frames if frame.score == frame.score]
+    elsewhere = [frame for frame in frames if abs(frame.z_um - there.z_um) > CLOSE * depth_um]
+    agreeing = [frame.z_um for frame in frames if _agrees(frame, focus_um, calibration)]
     holds = (
-        len(scored) > 1
-        and max(scored) - min(scored) >= APART * depth_um
+        len(agreeing) > 1
+        and max(agreeing) - min(agreeing) >= APART * depth_um
         and belief.within(focus_um, depth_um / 2) >= SURE_WITHIN_HALF
         and belief.within(focus_um, depth_um) >= 1 - DOUBT_BEYOND_ONE
-        and abs(there.z_um - focus_um) <= SEEN * depth_um
-        and abs(there.score) * um_per_score <= depth_um
-        and all(frame.sharpness < there.sharpness for frame in elsewhere)
+        and abs(there.z_um - focus_um) <= CLOSE * depth_um
+        and abs(there.score) * calibration.um_per_score <= depth_um
+        and _falls(there, elsewhere, focus_um, calibration)
     )
     return focus_um if holds else None
+
+
+def _agrees(frame: Frame, focus_um: float, calibration: Calibration) -> bool:
+    """Whether a frame has a score, and one that is usual for focus at ``focus_um``."""
+    response, defocus = calibration.response, calibration.direction * np.array(frame.z_um - focus_um)
+    away = abs(frame.score - response.at("score", defocus))
+    shared = calibration.cell_error_um / calibration.um_per_score
+    return bool(away <= USUAL * np.hypot(response.at("score_error", defocus), shared))
+
+
+def _falls(there: Frame, elsewhere: Sequence[Frame], focus_um: float, calibration: Calibration) -> bool:
+    """Whether every other frame is less sharp, and those that should be clearly so fall by about what is usual.
+
+    Frames that are too near to the focus, or all far from it, look alike there: they bear nothing out.
+    """
+    if not elsewhere:
+        return False
+    response, z_um = calibration.response, np.array([frame.z_um for frame in (there, *elsewhere)])
+    defocus = calibration.direction * (z_um - focus_um)
+    usual, error = response.at("sharpness", defocus), response.at("sharpness_error", defocus)
+    fall = there.sharpness - np.array([frame.sharpness for frame in elsewhere])
+    error = np.sqrt(error[0] ** 2 + error[1:] ** 2 + 2 * calibration.frame_noise**2)
+    clear = usual[0] - usual[1:] >= CLEAR_FALL * error
+    short = (usual[0] - usual[1:] - fall) / error
+    return bool((fall > 0).all() and clear.any() and short[clear].mean() <= MOST_SHORT)
 
 
 def _taken(z_um: float, frames: Sequence[Frame], depth_um: float) -> bool:

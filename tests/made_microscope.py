@@ -11,15 +11,16 @@ from tests.made_models import MadeModel
 
 DEPTH_UM = 1.0
 SIDE_PX = 24
+LEVEL, TINT = 120, 14.0  # mean grey level; grey levels of a micrometre of defocus, before their share by colour
 REACH_UM = 12.0
 
 
 def drawn(defocus_um):
-    """A chequerboard that fades with defocus, with the defocus written in its lowest rows as grey levels."""
+    """A chequerboard that fades with defocus, which its colour states: red against blue, at the same luma."""
     board = np.indices((SIDE_PX, SIDE_PX)).sum(axis=0) // 2 % 2 - 0.5
-    image = 120 + 160 * board / (1 + (2 * defocus_um / DEPTH_UM) ** 2) ** 0.5
-    image[-4:] = 128 + 9 * defocus_um
-    return np.repeat(np.clip(np.rint(image), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    grey = LEVEL + 160 * board / (1 + (2 * defocus_um / DEPTH_UM) ** 2) ** 0.5
+    image = grey[..., None] + TINT * defocus_um * np.array([0.114, 0.0, -0.299])
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
 DEFOCUS_UM = np.linspace(-REACH_UM, REACH_UM, 97)
@@ -27,8 +28,9 @@ SCENE = Scene(np.stack([drawn(defocus) for defocus in DEFOCUS_UM]), DEFOCUS_UM)
 
 
 def written(images):
-    """Score that the picture itself states: a fifth of its defocus."""
-    return np.array([(image[-2:].mean() - 128) / 9 / 5 for image in images])
+    """Score that the picture itself states, whatever its exposure: a fifth of its defocus."""
+    red, green, blue = np.array([image.mean(axis=(0, 1)) for image in images]).reshape(-1, 3).T
+    return (red - blue) / green * LEVEL / (TINT * (0.114 + 0.299)) / 5
 
 
 def known_calibration(direction=1, error_um=0.15, depth_um=DEPTH_UM, reach_um=10.0):

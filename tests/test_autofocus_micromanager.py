@@ -253,6 +253,7 @@ def test_the_core_is_any_core_until_it_is_given_an_autofocus(core):
     core.use_autofocus(autofocuser())
     assert core.getAutoFocusDevice() == DEVICE
     core.setXYPosition(200, 0)
+    core.waitForDevice("XY")
     core.fullFocus()
     assert core.getPosition() == pytest.approx(3.0, abs=DEPTH_UM / 2)
 

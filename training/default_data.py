@@ -53,7 +53,7 @@ class Windows:
     stack
         ``(N,)`` number of the stack.
     features
-        ``(N, F)`` handcrafted features of the windows without their margin, in the order of ``FEATURES``.
+        ``(N, F)`` handcrafted features of the windows without their margin, in the order of ``features.table.COLUMNS``.
     """
 
     image: np.ndarray

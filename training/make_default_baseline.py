@@ -15,9 +15,9 @@ import typer
 from focus_picker.dataset.labels import read_labels, read_truth, true_scores
 from focus_picker.dataset.simulation.instrument import known_instruments
 from focus_picker.features.baseline import Baseline
-from focus_picker.features.table import feature_table
+from focus_picker.features.table import COLUMNS, feature_table
 from focus_picker.models import DEFAULT_BASELINE
-from focus_picker.training.default_data import FEATURES, SCORE_PER_SLICE, Windows
+from focus_picker.training.default_data import SCORE_PER_SLICE, Windows
 from focus_picker.training.make_default import (
     SEED,
     is_validation,
@@ -39,7 +39,7 @@ def main(
 ) -> None:
     """Simulate what is not there yet, measure, train, test, and write models/baseline.txt."""
     windows = make_windows(crops, work, stacks, jobs)
-    baseline = train(windows, pd.DataFrame(windows.features, columns=list(FEATURES)))
+    baseline = train(windows, pd.DataFrame(windows.features, columns=list(COLUMNS)))
     baseline.save(DEFAULT_BASELINE, calibrated=False)  # measured in simulation, which is no user's microscope
     rows = [test(baseline, name, simulated(name, crops, work, jobs), jobs) for name in known_instruments()]
     results = pd.DataFrame(rows)
