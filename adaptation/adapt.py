@@ -18,6 +18,7 @@ from focus_picker.adaptation.network import Tuning, fine_tune
 from focus_picker.adaptation.run_folder import predictions_of, write_tables
 from focus_picker.adaptation.sources import Source, label_source
 from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import sha256_of
 from focus_picker.deep.export import save_h5, to_tflite
 from focus_picker.deep.student import load_trained, with_readout
 from focus_picker.deep.training import deterministic
@@ -27,7 +28,7 @@ from focus_picker.models import DEFAULT_WEIGHTS
 from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
 from focus_picker.models.side_file import StudentSide, write_model
 
-MODEL_FILE = "focus_model.tflite"
+MODEL_FILE, WEIGHTS_FILE = "focus_model.tflite", "best_model.h5"
 TUNING = Tuning()
 
 
@@ -146,6 +147,7 @@ def _write_model(student: keras.Model, side: StudentSide, examples: Examples, ou
     model = with_readout(student, side.bins)
     weights = to_tflite(model, side.variant, examples.seen)
     clear_run(output, "adapt")
-    write_model(output / MODEL_FILE, weights, side)
-    save_h5(model, output / "best_model.h5")
+    save_h5(model, output / WEIGHTS_FILE)
+    stated = {"trained_sha256": sha256_of(output / WEIGHTS_FILE)}
+    write_model(output / MODEL_FILE, weights, side.model_copy(update=stated))
     return len(weights)

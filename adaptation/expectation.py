@@ -63,13 +63,15 @@ class Expectation:
         if self.groups < 2:
             return "one stack says nothing about the next, so that the model is not calibrated: record ten or more"
         step, kind = self.score_per_slice, "field" if self.by_field else "stack"
+        one_sided = "an unknown share (none lies on the other side of focus)"
+        sides = f"{100 * self.sign:.1f} %" if np.isfinite(self.sign) else one_sided
         lines = [
             f"expected on a new {kind} of this microscope: error {self.mae:.3f} +- {self.mae_error:.3f} "
-            f"({self.mae / step:.2f} slice); side right on {100 * self.sign:.1f} % of images beyond one slice"
+            f"({self.mae / step:.2f} slice); side right on {sides} of images beyond one slice"
         ]
         if self.unsure > 0:
             lines.append(f"it will say that it is unsure about {100 * self.unsure:.0f} % of images")
-        if not self.shows_sign:
+        if self.sign < FEWEST_SIGNS:
             lines.append(
                 "this microscope shows too little of which side of focus an image lies on: use two frames a known "
                 "distance apart (docs/autofocus.md), not one"

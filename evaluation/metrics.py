@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from focus_picker.evaluation.sides import tells_sides
+
 Metric = Callable[[pd.DataFrame, float], float]
 
 # In slices. Labels are whole slices, so edges at halves leave no label on an edge; the first bin is "in focus".
@@ -132,10 +134,11 @@ def sign_accuracy(table: pd.DataFrame, score_per_slice: float) -> float:
     """Share of right signs among images whose ``|label|`` is strictly more than one slice.
 
     Nearer to focus the sign is of no consequence and, with labels rounded to slices, not even defined. A prediction
-    of exactly zero is wrong.
+    of exactly zero is wrong. NaN where all those images lie on one side: naming it always would be right.
     """
-    beyond = table[table["focus_score"].abs() > score_per_slice * (1 + ROUNDING)]
-    return _mean(_right_sign(beyond))
+    least = score_per_slice * (1 + ROUNDING)
+    beyond = table[table["focus_score"].abs() > least]
+    return _mean(_right_sign(beyond)) if tells_sides(beyond["focus_score"], least) else float("nan")
 
 
 def _right_sign(table: pd.DataFrame) -> pd.Series:
@@ -194,13 +197,16 @@ def by_score(table: pd.DataFrame, score_per_slice: float) -> list[dict[str, floa
     -------
     list of dict
         ``from_slices`` and ``to_slices`` (the last is infinite), then one entry for each member of ``BY_SCORE``.
-        ``sign_accuracy`` of the first bin, around focus, counts only labels other than zero.
+        ``sign_accuracy`` of the first bin, around focus, counts only labels other than zero; it is NaN in all bins
+        where all labels have one sign.
     """
     table = scored(table)
+    one_sided = {} if tells_sides(table["focus_score"], 0) else {"sign_accuracy": float("nan")}
     index = np.digitize(table["focus_score"].abs() / score_per_slice, SCORE_BINS[1:-1])
     return [
         {"from_slices": SCORE_BINS[i], "to_slices": SCORE_BINS[i + 1]}
         | {name: compute(table[index == i], score_per_slice) for name, compute in BY_SCORE.items()}
+        | one_sided
         for i in np.unique(index)
     ]
 

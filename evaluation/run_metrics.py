@@ -63,6 +63,8 @@ class RunMetrics(BaseModel):
         Size of the model file.
     predictions_sha256
         Of ``predictions.csv``, from which the figures were computed.
+    files_sha256
+        Of the other files that the training left, by name.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -75,3 +77,4 @@ class RunMetrics(BaseModel):
     latency_ms: Figure = None
     model_bytes: int | None = None
     predictions_sha256: str = ""
+    files_sha256: dict[str, str] = {}

@@ -17,6 +17,7 @@ import pandas as pd
 from focus_picker.dataset.declared import Declared, read_json, write_json
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import atomic_path, sha256_of
+from focus_picker.evaluation.run_claim import OWNED
 from focus_picker.evaluation.run_metrics import RunMetrics
 
 PREDICTIONS, METRICS, CONFIG, ENVIRONMENT = "predictions.csv", "metrics.json", "config.json", "environment.json"
@@ -75,8 +76,8 @@ class Run:
 def write_run(output: str | Path, predictions: pd.DataFrame, metrics: dict[str, Any], config: dict[str, Any]) -> None:
     """Write the tables of a run into the folder ``output``, each file whole or not at all.
 
-    ``metrics`` are those of ``RunMetrics``, and whatever else the training notes. ``metrics.json`` carries the checksum
-    of ``predictions.csv``, so that a mixture of two runs is noticed on reading.
+    ``metrics`` are those of ``RunMetrics``, and whatever else the training notes. ``metrics.json`` carries checksums
+    of ``predictions.csv`` and of what the training left there before, so that a mixture of two runs is noticed.
     """
     RunMetrics.model_validate(metrics)
     output = Path(output)
@@ -86,7 +87,9 @@ def write_run(output: str | Path, predictions: pd.DataFrame, metrics: dict[str, 
         checksum = sha256_of(temporary)
     write_json(output / CONFIG, config)
     write_json(output / ENVIRONMENT, environment())
-    write_json(output / METRICS, metrics | {"predictions_sha256": checksum})
+    left = {name: output / name for names in OWNED.values() for name in names if (output / name).is_file()}
+    files = {name: sha256_of(path) for name, path in sorted(left.items())}
+    write_json(output / METRICS, metrics | {"predictions_sha256": checksum, "files_sha256": files})
 
 
 def read_run(path: str | Path) -> Run:

@@ -15,7 +15,7 @@ def summarise(metrics: RunMetrics | Mapping[str, Any]) -> str:
         f"  MAE {_errors(test)} (median {_score(test.median_error)}, p90 {_score(test.p90_error)}); "
         f"a perfect model would get {_score(test.label_floor)} against these labels",
         *([f"  MAE against truth {_score(test.mae_truth)}"] if test.mae_truth is not None else []),
-        f"  sign right beyond one slice {_percent(test.sign_accuracy)}; 90 % intervals hold {_percent(test.coverage)}",
+        f"  sign right beyond one slice {_sign(test)}; 90 % intervals hold {_percent(test.coverage)}",
     ]
     for name, control in known.controls.items():
         lines.append(f"  {name}: MAE {_errors(control)}, sign {_percent(control.sign_accuracy)}")
@@ -35,6 +35,11 @@ def _errors(figures: Figures) -> str:
     """The MAE, and that of predictions rounded to the labels' grid where they have one."""
     rounded = "" if figures.mae_rounded is None else f", rounded as the labels are {_score(figures.mae_rounded)}"
     return _score(figures.mae) + rounded
+
+
+def _sign(figures: Figures) -> str:
+    one_sided = "not told (no labels beyond one slice on both sides of focus)"
+    return one_sided if figures.sign_accuracy is None else _percent(figures.sign_accuracy)
 
 
 def _score(value: float | None) -> str:

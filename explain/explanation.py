@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import sha256_of
 from focus_picker.dataset.images import read_image
 from focus_picker.deep.quiet import quiet_stderr
 from focus_picker.deep.runtime import Student
@@ -222,7 +223,8 @@ def load_student(weights: str | Path) -> KerasStudent:
         network = load_trained(weights)
     _, side = read_model(Path(weights).parent / SHIPPED_FILE, StudentSide)
     shapes = network.input.shape[1], network.output["distribution"].shape[1]
-    if shapes != (side.window_px, side.bins.count):
+    of_one_run = side.trained_sha256 in ("", sha256_of(weights))
+    if shapes != (side.window_px, side.bins.count) or not of_one_run:
         raise InputError(
             f"{weights} is not the network that {SHIPPED_FILE} beside it was made from; keep a run's files together"
         )

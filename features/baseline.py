@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.features import CUES, MEASURES, measure
+from focus_picker.features.tree_text import checked_trees
 from focus_picker.models.contract import Judgement, normal_distribution, unsure_of_small
 from focus_picker.models.focus_state import UNSURE, focus_state, stated
 from focus_picker.models.intervals import learn_half_widths
@@ -261,7 +262,7 @@ def load_baseline(path: str | Path) -> Baseline:
     text, side = read_model(path, BaselineSide)
     _check_features(side, path)
     baseline = Baseline(coverage=side.intervals.coverage)
-    baseline.booster_ = _booster(text, path)
+    baseline.booster_ = _booster(text, list(side.features), path)
     baseline.feature_names_ = list(side.features)
     baseline.score_per_slice_ = side.score_per_slice
     baseline.side_ = side
@@ -320,10 +321,10 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _booster(text: bytes, path: Path) -> lightgbm.Booster:
+def _booster(text: bytes, names: Sequence[str], path: Path) -> lightgbm.Booster:
     try:
-        return lightgbm.Booster(model_str=text.decode())
-    except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
+        return lightgbm.Booster(model_str=checked_trees(text.decode(), names))
+    except (lightgbm.basic.LightGBMError, ValueError) as error:
         raise InputError(f"{path} is not a LightGBM model ({error}): train the baseline again.") from error
 
 

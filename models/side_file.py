@@ -108,6 +108,8 @@ class StudentSide(SideFile):
         Score bins of its distributions.
     intervals, competence
         Calibrated on fields that it was not fitted to.
+    trained_sha256
+        Of ``best_model.h5``, the network that it was converted from; empty where it is not stated.
     turns
         Whether its answer is the mean over the eight orientations of the window.
     features
@@ -120,6 +122,7 @@ class StudentSide(SideFile):
     bins: ScoreBins = DEFAULT_BINS
     intervals: Widening
     competence: Competence
+    trained_sha256: str = ""
     turns: bool = False
     features: FeatureHead | None = None
 

@@ -1,7 +1,6 @@
 """A whole train-cnn run on a small data set: files, metrics, package."""
 
 import json
-import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from focus_picker.cli import main
 from focus_picker.dataset import images
 from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import sha256_of
 
 keras = pytest.importorskip("keras", reason="training needs the extra train")
 
@@ -145,19 +145,11 @@ def test_the_package_scores_its_own_sample(run, tmp_path):
     assert abs(row["focus_score"]) < 1
 
 
-def test_a_package_that_does_not_work_is_not_written(run, tmp_path):
-    import shutil
-
-    broken = tmp_path / "broken"
-    shutil.copytree(run, broken)
-    (broken / "focus_model.tflite").write_bytes(b"no model")
-    with pytest.raises(InputError, match=r"does not score sample\.jpg"):
-        package_run(broken, "submission", tmp_path / "submission.zip")
-    (broken / "best_model.h5").unlink()
-    with pytest.raises(InputError, match=r"lacks best_model\.h5"):
-        package_run(broken, "submission", tmp_path / "submission.zip")
-    assert not (tmp_path / "submission.zip").exists()
-    assert not zipfile.is_zipfile(tmp_path / "submission.zip")
+def test_the_files_of_a_run_name_each_other(run):
+    weights = sha256_of(run / "best_model.h5")
+    sides = {load_student(path).side.trained_sha256 for path in run.glob("focus_model*.tflite")}
+    assert sides == {weights}
+    assert json.loads((run / "metrics.json").read_text())["files_sha256"]["best_model.h5"] == weights
 
 
 def test_resuming_another_plan_or_nothing_is_refused(tmp_path):

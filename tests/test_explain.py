@@ -385,13 +385,14 @@ def test_without_tensorflow_the_baseline_explains_and_a_named_network_is_refused
         find_models(folders / "cnn", None, SHIPPED)
 
 
-def test_weights_of_another_network_are_refused(student, tmp_path):
+@pytest.mark.parametrize("bins", [(-1, 1, 20), (-2.05, 2.05, 41)])
+def test_weights_of_another_network_are_refused(bins, student, tmp_path):
     keras = pytest.importorskip("keras")
     from focus_picker.deep.export import save_h5
     from focus_picker.deep.student import build_student, with_readout
     from focus_picker.models.bins import ScoreBins
 
-    bins = ScoreBins(-1, 1, 20)
+    bins = ScoreBins(*bins)
     save_h5(with_readout(build_student(bins), bins), tmp_path / "best_model.h5")
     for suffix in ("tflite", "json"):
         (tmp_path / f"focus_model.{suffix}").write_bytes(DEFAULT_MODEL.with_suffix(f".{suffix}").read_bytes())

@@ -11,6 +11,8 @@ from focus_picker.evaluation.metrics import (
     paired_bootstrap,
     sign_accuracy,
 )
+from focus_picker.evaluation.sides import side_figures
+from focus_picker.evaluation.summary import summarise
 from focus_picker.evaluation.trivial import SHARPNESS, TRIVIAL, trivial_predictions
 
 STEP = 0.2
@@ -110,6 +112,17 @@ def test_sign_accuracy_counts_strictly_beyond_one_slice():
     rows = table(focus_score=[0.2, -0.2, 0.0, 0.4, -0.4, 0.6, -0.6], predicted=[-1, 1, 1, 0.1, 0.1, 0.0, -0.1])
     assert sign_accuracy(rows, STEP) == pytest.approx(2 / 4)  # zero is no sign
     assert np.isnan(sign_accuracy(rows.head(3), STEP))
+
+
+def test_signs_of_labels_on_one_side_say_nothing():
+    rows = table(focus_score=[0.0, 0.2, 0.6, 0.8], predicted=[0.1, 0.2, 0.5, 0.9])
+    values = evaluate(rows, STEP)
+    assert np.isnan([values["sign_accuracy"], *(entry["sign_accuracy"] for entry in values["by_score"])]).all()
+    assert "sign right beyond one slice not told" in summarise({"score_per_slice": STEP, "test": values})
+    both = evaluate(pd.concat([rows, -rows.drop(columns="field").assign(field=0)]), STEP)
+    assert both["sign_accuracy"] == 1
+    figures = side_figures(rows["predicted"], rows["focus_score"], np.ones(4, bool), STEP)
+    assert np.isnan([figures["sign"], figures["sign_where_sure"]]).all()
 
 
 def test_sign_accuracy_forgives_rounding_of_the_label():

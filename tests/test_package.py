@@ -6,9 +6,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from focus_picker.cli import main
 from focus_picker.dataset.errors import InputError
+from focus_picker.evaluation.runs import write_run
 from focus_picker.training.package import RUN_FILES, check_package, package_run
 
 ROOT = Path(__file__).parents[1]
@@ -22,9 +25,17 @@ def run(tmp_path_factory) -> Path:
         shipped = ROOT / "models" / name
         if shipped.is_file():
             shutil.copy(shipped, folder)
-        else:
-            (folder / name).write_text("{}")
+        elif name != "metrics.json":
+            (folder / name).write_text("made")
+    finish(folder)
     return folder
+
+
+def finish(folder: Path) -> None:
+    """Write the tables of a run whose models lie in the folder."""
+    row = {"image_path": "a.png", "field": "a", "stack": "a", "split": "test", "focus_score": 0.0, "predicted": 0.0}
+    table = pd.DataFrame([row | {"true_score": None, "lower": None, "upper": None}])
+    write_run(folder, table, {"score_per_slice": 0.2, "test": {"n_images": 1, "mae": 0.0}}, {"command": "train-cnn"})
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +62,33 @@ def test_a_score_by_code_from_elsewhere_does_not_count(submission, tmp_path):
                 less.writestr(name, whole.read(name))
     with pytest.raises(InputError, match=r"ran in place of its own code"):
         check_package(tmp_path / "less.zip", "ours")
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b'{"score_per_slice": 0.2, "test": {"n_images": 1, "mae": 0}}'])
+@pytest.mark.parametrize("file", RUN_FILES)
+def test_a_file_that_is_not_the_runs_own_is_refused(run, file, content, tmp_path, capsys):
+    mixed = tmp_path / "mixed"
+    shutil.copytree(run, mixed)
+    (mixed / file).write_bytes(content)
+    assert main(["package", str(mixed), "--name", "ours", "--output", str(tmp_path / "submission.zip")]) == 2
+    assert file in capsys.readouterr().err
+    assert not (tmp_path / "submission.zip").exists()
+
+
+def test_a_model_that_scores_nothing_is_refused(run, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(run, broken)
+    (broken / "focus_model.tflite").write_bytes(b"no model")
+    finish(broken)
+    with pytest.raises(InputError, match=r"does not score sample\.jpg"):
+        package_run(broken, "ours", tmp_path / "submission.zip")
+    assert not (tmp_path / "submission.zip").exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/a", "a\\b", ".hidden", "a b", "a\n", "n" * 200])
+def test_a_name_that_is_no_plain_word_is_refused(run, name, tmp_path):
+    with pytest.raises(InputError, match="no folder name"):
+        package_run(run, name, tmp_path / "submission.zip")
 
 
 def test_train_py_of_the_unpacked_folder_starts(submission, tmp_path):

@@ -57,7 +57,11 @@ def test_a_run_is_read_back_as_written(run_folder):
     assert (run.metrics.score_per_slice, run.metrics.test.mae, run.metrics.test.coverage) == (0.2, 0.1, None)
     assert run.metrics.model_extra == {"list": [0, 1]}
     assert run.metrics.test.model_extra == {"novel": 7}
-    assert list(json.loads((run_folder / "metrics.json").read_text())) == [*METRICS, "predictions_sha256"]
+    assert list(json.loads((run_folder / "metrics.json").read_text())) == [
+        *METRICS,
+        "predictions_sha256",
+        "files_sha256",
+    ]
     assert run.config == {"dataset": "data", "seed": 3}
     assert run.environment["packages"]["numpy"] == np.__version__
     assert list(run.test["split"]) == ["test", "test"]

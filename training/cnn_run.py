@@ -15,7 +15,7 @@ from focus_picker.dataset.declared import read_json
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import atomic_path, sha256_of, write_text
 from focus_picker.dataset.stacks import find_stacks
-from focus_picker.deep.export import save_h5, to_onnx
+from focus_picker.deep.export import to_onnx
 from focus_picker.deep.student import load_trained, with_readout
 from focus_picker.deep.training import deterministic
 from focus_picker.deep.window import SHIFT_PX, WINDOW_PX
@@ -264,7 +264,6 @@ def export(
     shipped = choose_variant(trials)
     stack_calibration, stacks = calibrate_stacks(data, dataset, shipped.student)
     write_models(output, model, trials, shipped, stack_calibration, train_windows)
-    save_h5(model, output / "best_model.h5")
     with atomic_path(output / "teacher.keras") as temporary:
         teacher.save(temporary)
     proto = to_onnx(model) if onnx else None

@@ -23,7 +23,7 @@ from focus_picker.dataset.simulation.instrument import known_instruments, load_i
 from focus_picker.dataset.splits import place_of
 from focus_picker.deep.window import SHIFT_PX
 from focus_picker.evaluation.sides import side_figures
-from focus_picker.models import DEFAULT_MODEL, DEFAULT_WEIGHTS
+from focus_picker.models import DEFAULT_MODEL
 from focus_picker.models.bins import DEFAULT_BINS
 from focus_picker.models.focus_state import UNSURE
 from focus_picker.training.default_data import (
@@ -203,7 +203,6 @@ def ask_strangers(student: "keras.Model", windows: Windows, size: int, work: Pat
 
 def ship(student: "keras.Model", windows: Windows, limits: Limits, crops: Path, work: Path, jobs: int) -> pd.DataFrame:
     """Convert, state what is known, test on unseen crops through the shipped instruments, write ``models/``."""
-    from focus_picker.deep.export import save_h5
     from focus_picker.deep.student import with_readout
     from focus_picker.deep.window import centre
     from focus_picker.training.ship import calibrate, choose_variant, try_variants, write_models
@@ -216,7 +215,6 @@ def ship(student: "keras.Model", windows: Windows, limits: Limits, crops: Path, 
     trials = try_variants(model, side, seen, held, windows.score[validation])
     shipped = choose_variant(trials, ("fp16",))
     write_models(MODELS, model, trials, shipped, None, seen)
-    save_h5(model, DEFAULT_WEIGHTS)
     results = pd.DataFrame(
         [test(shipped.student, name, *load(simulated(name, crops, work, jobs), jobs)) for name in known_instruments()]
     )

@@ -1,6 +1,7 @@
 """The submission: model, weights, training code and report in one zip that is checked by using it."""
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,9 +11,10 @@ from pathlib import Path
 import cv2
 
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.files import atomic_path
+from focus_picker.dataset.files import atomic_path, sha256_of
 from focus_picker.dataset.simulation.field import FieldPlan, simulate_field
 from focus_picker.dataset.simulation.instrument import load_instrument
+from focus_picker.evaluation.runs import METRICS, read_run
 
 ROOT = Path(__file__).parents[1]
 MODEL = "focus_model.tflite"
@@ -20,7 +22,7 @@ RUN_FILES = {  # where it lies in the run folder -> where it lies in the zip
     MODEL: MODEL,
     "focus_model.json": "focus_model.json",
     "best_model.h5": "best_model.h5",
-    "metrics.json": "metrics.json",
+    METRICS: METRICS,
     "history.csv": "history.csv",
     "loss_curve.png": "results/loss_curve.png",
 }
@@ -61,13 +63,14 @@ def package_run(run: Path, name: str, output: Path) -> list[str]:
     Raises
     ------
     InputError
-        The run is not finished, or the unpacked submission does not score the sample image.
+        The run is not finished, a file is of another run, or the unpacked submission does not score the sample image.
     """
     if missing := [file for file in RUN_FILES if not (run / file).is_file()]:
         raise InputError(f"{run} lacks {', '.join(missing)}; give the folder of a finished train-cnn run")
     if missing := [file for file in SINGLE_FILES if not (ROOT / file).is_file()]:
         raise InputError(f"{ROOT} lacks {', '.join(missing)}; run package from the project's checkout")
-    if not name or Path(name).name != name:
+    _check_files(run)
+    if not re.fullmatch(r"\w[\w.-]{0,99}", name):
         raise InputError(f"--name {name!r} is no folder name; give one word such as focus_picker_submission")
     with atomic_path(output) as temporary:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -77,6 +80,14 @@ def package_run(run: Path, name: str, output: Path) -> list[str]:
             names = archive.namelist()
         check_package(temporary, name)
     return names
+
+
+def _check_files(run: Path) -> None:
+    """Hold the files against what the run noted when it had written them."""
+    stated = read_run(run).metrics.files_sha256
+    for file in RUN_FILES:
+        if file != METRICS and sha256_of(run / file) != stated.get(file):
+            raise InputError(f"{run / file} is not the file that {METRICS} was written for; train the run again")
 
 
 def _contents(run: Path) -> list[tuple[Path, str]]:

@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import sha256_of
 from focus_picker.deep.competence import learn_competence
-from focus_picker.deep.export import VARIANTS, static_batch, to_tflite
+from focus_picker.deep.export import VARIANTS, save_h5, static_batch, to_tflite
 from focus_picker.deep.runtime import Student
 from focus_picker.models.bins import ScoreBins
 from focus_picker.models.focus_state import focus_state
@@ -20,7 +21,7 @@ from focus_picker.models.intervals import learn_widening
 from focus_picker.models.side_file import StudentSide, write_model
 from focus_picker.models.stack_calibration import StackCalibration
 
-MODEL_FILE = "focus_model.tflite"
+MODEL_FILE, WEIGHTS_FILE = "focus_model.tflite", "best_model.h5"
 SHIP_ORDER = ("fp16", "fp32")  # the first that passes is focus_model.tflite; int8 is written beside it if it passes
 MAE_MARGIN = 1.02  # a variant may be this much worse than fp32
 AGREEMENT = 0.995  # and must decide as Keras does on this share of the validation images
@@ -221,14 +222,14 @@ def write_models(
     stack_calibration: StackCalibration | None,
     train_windows: np.ndarray,
 ) -> None:
-    """Write the shipped model, its static variant, and int8 if it passed, each with its side file.
+    """Write the trained network, the shipped model, its static variant, and int8 if it passed, with their side files.
 
     Parameters
     ----------
     output
         Folder.
     model
-        Student with read-out, for the static variant.
+        Student with read-out.
     trials, shipped
         From ``try_variants`` and ``choose_variant``.
     stack_calibration
@@ -236,9 +237,12 @@ def write_models(
     train_windows
         Representative images for the conversion.
     """
-    side = shipped.student.side.model_copy(update={"stack_calibration": stack_calibration})
+    save_h5(model, output / WEIGHTS_FILE)
+    stated = {"trained_sha256": sha256_of(output / WEIGHTS_FILE)}
+    side = shipped.student.side.model_copy(update=stated | {"stack_calibration": stack_calibration})
     write_model(output / MODEL_FILE, shipped.student.weights, side)
     single = to_tflite(static_batch(model), side.variant, train_windows)
     write_model(output / "focus_model_static.tflite", single, side)
     if trials["int8"].passed:
-        write_model(output / "focus_model_int8.tflite", trials["int8"].student.weights, trials["int8"].student.side)
+        int8 = trials["int8"].student
+        write_model(output / "focus_model_int8.tflite", int8.weights, int8.side.model_copy(update=stated))

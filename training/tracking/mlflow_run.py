@@ -97,7 +97,7 @@ class MlflowTracker(Tracker):
             read = read_run(run)
             log_params(read.config)
             log_data(read.config)
-            log_figures(read.metrics.model_dump(exclude_unset=True))
+            log_figures(read.metrics.model_dump(exclude_unset=True, exclude={"files_sha256"}))
             mlflow.set_tags({NOTE: f"```\n{summarise(read.metrics)}\n```"})
             self._log_files(run)
 
