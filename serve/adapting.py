@@ -57,18 +57,27 @@ class Adaptation:
             raise Refusal("already_running", "A model is being adapted: wait for it, or stop it with DELETE /adapt.")
         self.close()
         self.answer = AdaptAnswer(state="receiving")
-        self._folder = Path(tempfile.mkdtemp(prefix="focus_adapt_"))
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="focus_adapt_"))
         try:
-            told = await self._service.answer(request, "unpack", folder=str(self._folder / "stacks"), name=None)
-            count = json.loads(bytes(told.body))["n_stacks"]
-            if count < FEWEST_STACKS:
-                raise Refusal("not_usable", f"{count} stacks are too few to learn from: send 10 or more.")
+            count = await self._receive(request, folder)
         except BaseException:
-            self.close()
+            if self._folder == folder:  # else it was stopped, and may be another's turn
+                self.close()
+            shutil.rmtree(folder, ignore_errors=True)
             raise
         self.answer = AdaptAnswer(state="running", n_stacks=count)
-        self._task = asyncio.get_running_loop().create_task(self._run(self._folder))
+        self._task = asyncio.get_running_loop().create_task(self._run(folder))
         return self.answer
+
+    async def _receive(self, request: Request, folder: Path) -> int:
+        """Write the stacks of a request into the folder and return their number."""
+        told = await self._service.answer(request, "unpack", folder=str(folder / "stacks"), name=None)
+        count: int = json.loads(bytes(told.body))["n_stacks"]
+        if self._folder != folder:
+            raise Refusal("stopped", "The adaptation was stopped while its stacks were received: send them again.")
+        if count < FEWEST_STACKS:
+            raise Refusal("not_usable", f"{count} stacks are too few to learn from: send 10 or more.")
+        return count
 
     async def _run(self, folder: Path) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -114,11 +123,11 @@ class Adaptation:
         return packed.getvalue()
 
     def close(self) -> AdaptAnswer:
-        """End the job, whatever it does, and remove its folder."""
+        """End the job, whatever it does, and remove its folder; one that a worker writes to goes with its request."""
         if self._task:
             self._task.cancel()
         self._kill()
-        if self._folder:
+        if self._folder and self.answer.state != "receiving":
             shutil.rmtree(self._folder, ignore_errors=True)
         self._task = self._process = self._folder = None
         self.answer = AdaptAnswer(state="none")
@@ -134,7 +143,7 @@ def adapt_routes(service: Service, guards: list[Any]) -> tuple[APIRouter, Adapta
     """Make the routes of ``--adapt``."""
     router, job = APIRouter(prefix="/adapt", tags=["adapt"], dependencies=guards), Adaptation(service)
     refused = responses(
-        "bad_form", "no_token", "other_site", "already_running", "too_many_bytes", "wrong_type", "not_usable"
+        "bad_form", "no_token", "other_site", "already_running", "stopped", "too_many_bytes", "wrong_type", "not_usable"
     )
 
     @router.post(

@@ -44,6 +44,7 @@ PICK = {
     "standard_error": 0.08,
     "best_z_um": 2.66,
     "standard_error_um": 0.04,
+    "z_step_um": 0.5,
     "status": "ok",
     "advice": "",
     "method": "fused",
@@ -187,6 +188,7 @@ class PickAnswer(BaseModel):
     standard_error: float | None = Field(None, description="Of best_position; +-1.645 of it is the 90 % interval.")
     best_z_um: float | None = Field(None, description="From the first slice; null where the z step is not known.")
     standard_error_um: float | None = Field(None, description="Of best_z_um.")
+    z_step_um: float | None = Field(None, description="Between two slices: as given, or as the TIFF stack says.")
     status: str = Field(description="ok, edge, flat, ambiguous, disagree or unreadable.")
     advice: str
     method: str
@@ -205,7 +207,8 @@ class PickAnswer(BaseModel):
             for part, thumbnail in zip(pick.slices, picked.thumbnails, strict=True)
         ]
         fit = pick.fitted and FitAnswer(position=_rounded(pick.fitted[0]), sharpness=_rounded(pick.fitted[1]))
-        return cls(**pick.as_row(), standard_error_um=error_um, slices=slices, fit=fit or None, model=model)
+        um = {"standard_error_um": error_um, "z_step_um": _number(step) if step else None}
+        return cls(**pick.as_row() | um, slices=slices, fit=fit or None, model=model)
 
 
 class StackProblem(BaseModel):

@@ -31,6 +31,16 @@ REFUSED = responses(
     *("bad_form", "cut_off", "slow_body", "too_many_bytes", "too_many_files", "too_many_pixels", "too_much_memory"),
     *("wrong_type", "bad_parameter", "not_usable", "not_decodable", "too_slow", *ANY),
 )
+LIMITS = (
+    "max_request_bytes",
+    "max_unpacked_bytes",
+    "max_files",
+    "max_stacks",
+    "max_image_pixels",
+    "max_request_pixels",
+)
+"""Settings that /health tells, so that a client can keep to them."""
+
 REFUSED_STACK = {**REFUSED, **responses("several_stacks", "bad_parameter", "not_usable", "not_decodable")}
 
 Method = StrEnum("Method", {name: name for name in METHODS})  # type: ignore[misc]
@@ -131,10 +141,7 @@ def _add_open_routes(app: FastAPI, service: Service) -> None:
             model_sha256=model.sha256,
             calibrated=model.calibrated,
             adapt=settings.adapt,
-            limits={
-                name: getattr(settings, name)
-                for name in ("max_request_bytes", "max_files", "max_stacks", "max_image_pixels", "max_request_pixels")
-            },
+            limits={name: getattr(settings, name) for name in LIMITS},
         )
 
     @app.get("/health/live", tags=["health"], summary="Whether the process lives; restart it where it does not")

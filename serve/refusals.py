@@ -23,6 +23,7 @@ CODES: dict[str, tuple[int, str]] = {
     "wrong_method": (405, "The path does not take this method."),
     "slow_body": (408, "The body took too long to arrive."),
     "already_running": (409, "Another adaptation is running."),
+    "stopped": (409, "The adaptation was stopped before it began."),
     "too_many_bytes": (413, "The body, or what it unpacks to, has too many bytes."),
     "too_many_files": (413, "Too many images, slices or entries."),
     "too_many_pixels": (413, "One image or all of them have too many pixels."),

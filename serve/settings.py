@@ -42,8 +42,8 @@ class Settings(BaseSettings):
     max_in_flight, max_connections
         Requests worked on or waiting, and open connections; more are told to come back (503).
     workers
-        Threads that score, each with a model of its own. The second keeps single images going while the first is at a
-        large stack; more wait for each other (Python runs one at a time): use more processes for more cores.
+        Processes that decode and score, each with a model of its own. The second keeps single images going while the
+        first is at a large stack.
     rolling_images
         Latest images that the rolling figures of ``/metrics`` are about.
     """

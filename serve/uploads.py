@@ -119,18 +119,21 @@ def groups_of(parts: Sequence[Part]) -> list[tuple[str, list[MemoryFile]]]:
     Returns
     -------
     list of (name, files)
-        By archive, then in natural order of the folders.
+        By archive, then in natural order of the folders. The name is that of the folder; where several share one, it is
+        their whole path.
     """
     ordered = sorted(parts, key=lambda part: (part.archive, natural_key(part.folder[1])))
-    groups = []
+    groups: list[tuple[str, str, list[MemoryFile]]] = []
     for (archive, folder), group in groupby(ordered, key=lambda part: part.folder):
         files = [MemoryFile(_slice_name(part.file), part.file.content) for part in group]
+        path = "/".join(part for part in (_stem(archive), folder) if part not in ("", "."))
         paged = [file for file in files if _has_pages(file)]
-        groups += [(_stem(file.name), [file]) for file in paged]
+        groups += [(_stem(file.name), f"{path}/{_stem(file.name)}".lstrip("/"), [file]) for file in paged]
         loose = [file for file in files if file not in paged]
         if loose:
-            groups.append((PurePosixPath(folder).name or _stem(archive) or _stem(loose[0].name), loose))
-    return groups
+            groups.append((PurePosixPath(folder).name or _stem(archive) or _stem(loose[0].name), path, loose))
+    count = Counter(name for name, _, _ in groups)
+    return [(name if count[name] == 1 else path or name, files) for name, path, files in groups]
 
 
 def only_group(parts: Sequence[Part]) -> tuple[str, list[MemoryFile]]:

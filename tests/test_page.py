@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this mac
 
 PAGE = Path(__file__).parents[1] / "serve" / "page"
 EXAMPLE = sorted((PAGE / "example").glob("*.jpg"), key=lambda path: int(path.stem))
-TRUE_PLANE = 2.75  # of the example: where the cell looks sharpest, noise-free
+TRUE_PLANE = 2.76  # of the example: where the cell looks sharpest without noise (serve/page/example/README.md)
 SWITCHES = [
     "--no-sandbox",
     "--disable-gpu",
@@ -191,6 +191,7 @@ def test_a_folder_of_stacks_offers_each(page, tmp_path):
         for path in part:
             shutil.copy(path, tmp_path / "data" / "cell_stacks" / name)
     (tmp_path / "data" / "focus_labels.csv").write_text("image_path,focus_score\n")
+    page.fill("#z-step", "0.25")
     page.set_input_files("#folder", tmp_path / "data")
     assert is_true(best_plane(page)[0])
     page.locator("#stack-rows tr:nth-child(2)").wait_for()
@@ -207,6 +208,10 @@ def test_a_folder_of_stacks_offers_each(page, tmp_path):
         ("stack_2", "ok", "focus_model.tflite"),
         ("stack_10", "edge", "focus_model.tflite"),
     ]
+    assert [row["z_step_um"] for row in rows] == ["0.25", "0.25"]
+    assert float(rows[0]["standard_error_um"]) == pytest.approx(0.25 * float(rows[0]["standard_error"]), rel=1e-4)
+    assert {len(row["model_sha256"]) for row in rows} == {64}
+    assert page.locator("#stack-rows tr:first-child .um").first.inner_text().endswith("µm")
 
 
 def test_a_zip_of_folders_is_a_table_in_which_a_bad_stack_has_its_reason(page):
@@ -221,6 +226,41 @@ def test_a_zip_of_folders_is_a_table_in_which_a_bad_stack_has_its_reason(page):
     assert page.locator("#stack-rows button").all_inner_texts() == ["cell_9", "cell_10", "cell_11"]
     assert "single file" in page.locator("#stack-rows tr:nth-child(3)").inner_text()
     assert page.locator("#stack-name").inner_text() == "cell_9 · 11 slices"
+
+
+def test_folders_of_one_name_are_told_apart(page, tmp_path):
+    for well in ("a1", "a2"):
+        shutil.copytree(PAGE / "example", tmp_path / "plate" / well / "cell_1")
+    page.set_input_files("#folder", tmp_path / "plate")
+    page.locator("#stack-rows tr:nth-child(2)").wait_for()
+    assert page.locator("#stack-rows button").all_inner_texts() == ["plate/a1/cell_1", "plate/a2/cell_1"]
+
+
+def test_a_model_of_ones_own_is_offered_watched_and_handed_out(page):
+    job = {"state": "none", "n_stacks": 0, "stage": "", "done": 0, "total": 0, "words": "", "problem": ""}
+    running = job | {"state": "running", "n_stacks": 10, "stage": "fine-tuning", "done": 3, "total": 6}
+    done = job | {"state": "done", "words": "10 of 10 stacks labelled\nexpected error 0.08"}
+    states = iter([job, running, done])  # when the page is loaded, after the start, when it asks again
+    lines = "".join(f"{json.dumps(picked(stack=f's{place}'))}\n" for place in range(10))
+    health = page.evaluate("fetch('/health').then((answer) => answer.json())") | {"adapt": True}
+    page.route("**/health", lambda route: route.fulfill(json=health))
+    page.route("**/adapt", lambda route: route.fulfill(json=next(states)))
+    page.route("**/adapt/model", lambda route: route.fulfill(body=b"a zip"))
+    page.route(
+        "**/pick-focus?*", lambda route: route.fulfill(status=422, json={"code": "several_stacks", "detail": ""})
+    )
+    page.route("**/pick-focus-batch?*", lambda route: route.fulfill(body=lines))
+    page.reload()
+    page.get_by_text("Drop 10 or more stacks of this microscope").wait_for()
+    assert page.locator("#adapt-start").is_disabled()
+    choose(page, in_memory("all.zip", b"PK"))
+    page.get_by_role("button", name="Adapt a model to these stacks").click()
+    page.get_by_text("10 stacks: fine-tuning").wait_for()
+    assert page.locator("#adapt-progress").evaluate("bar => bar.value / bar.max") == 0.5
+    page.get_by_text("Expected error 0.08.").wait_for()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download the model").click()
+    assert saved.value.suggested_filename == "focus_model.zip"
 
 
 def score(status="post_focal", **changes):
@@ -292,13 +332,30 @@ def test_full_size_goes_through_the_slices_and_flickers(page):
     assert page.locator("#viewer").is_hidden()
 
 
-def test_a_bad_z_step_keeps_the_answer(page):
+@pytest.mark.parametrize("step", ["none", "-1", "1e4"])
+def test_a_bad_z_step_keeps_the_answer(page, step):
     page.click("#example")
     best_plane(page)
-    page.fill("#z-step", "none")
+    page.fill("#z-step", step)
     page.keyboard.press("Enter")
     page.get_by_role("alert").get_by_text("Not changed").wait_for()
     assert is_true(best_plane(page)[0])
+
+
+def test_limits_are_told_and_kept_to_before_anything_is_sent(browser):
+    with (
+        served(FOCUS_PICKER_MAX_FILES="9", FOCUS_PICKER_MAX_REQUEST_BYTES="200000") as address,
+        opened(browser, address) as page,
+    ):
+        page.get_by_text(
+            "At most 9 slices or pages a stack, 4.2 million pixels a slice and 24 million a stack; 200 kB an upload; "
+            "a zip 100 stacks and 134.2 MB unpacked."
+        ).wait_for()
+        page.route("**/pick-focus?*", lambda route: pytest.fail("it was sent"))
+        choose(page, *EXAMPLE)
+        page.get_by_role("alert").get_by_text("has 11 files, more than 9").wait_for()
+        choose(page, *(in_memory(f"{place}.tif", bytes(150_000)) for place in range(2)))
+        page.get_by_role("alert").get_by_text("has 300 kB, more than 200 kB").wait_for()
 
 
 def test_the_example_in_micrometres_with_a_decimal_comma(page):

@@ -120,6 +120,7 @@ def test_a_pick_is_that_of_the_command(client, capsys):
     slices = [{key: value for key, value in one.items() if key != "thumbnail"} for one in answer.pop("slices")]
     assert answer.pop("fit")
     assert answer.pop("standard_error_um") == pytest.approx(0.5 * answer["standard_error"], rel=1e-4)
+    assert answer.pop("z_step_um") == 0.5
     assert answer.pop("model")["name"] == DEFAULT_MODEL.name
     assert {**answer, "slices": slices} == expected
     assert answer["status"] == "ok"
@@ -156,6 +157,7 @@ def test_the_z_step_of_a_tiff_is_used(client):
     step = {"spacing": 0.4, "unit": "um", "axes": "ZYXS"}
     answer = client.post("/pick-focus", files=form([("z.tif", example_tiff(imagej=True, metadata=step))])).json()
     assert answer["best_z_um"] == pytest.approx(0.4 * answer["best_position"], rel=1e-4)
+    assert answer["z_step_um"] == pytest.approx(0.4)
 
 
 def test_the_fit_peaks_at_the_sharpest_and_thumbnails_are_pictures(client):
@@ -550,6 +552,9 @@ def test_many_stacks_are_many_lines_and_a_bad_one_stops_no_other(client):
     assert [line["stack"] for line in lines] == ["z", "a9", "a10", "b", "c"]
     assert [line["status"] for line in lines] == ["ok", "ok", "ok", "ok", "unreadable"]
     assert lines[3] == expected
+    twins = [(f"{well}/cell_1/{name}", content) for well in ("a1", "a2") for name, content in SLICES]
+    named = client.post("/pick-focus-batch", files=form([("plate.zip", zipped(twins))])).text.splitlines()
+    assert [json.loads(line)["stack"] for line in named] == ["plate/a1/cell_1", "plate/a2/cell_1"]
     refused = client.post("/pick-focus-batch", files=form([("a.txt", b"x")]))
     assert (refused.status_code, refused.json()["code"]) == (415, "wrong_type")
 

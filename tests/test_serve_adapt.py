@@ -116,3 +116,21 @@ def test_too_few_stacks_are_refused_and_nothing_is_offered_unasked(client):
     assert client.get("/adapt").json()["state"] == "none"
     with TestClient(create_app(Settings(workers=1)), base_url="http://localhost") as plain:
         assert plain.post("/adapt", files=stacks()).status_code == 404
+
+
+def test_a_job_that_is_stopped_while_its_stacks_arrive_does_not_begin(client, monkeypatch):
+    job(monkeypatch)
+    adaptation, answer = client.app.state.adaptation, client.app.state.service.answer
+    folders = []
+
+    async def stopped_meanwhile(request, task, **options):
+        told = await answer(request, task, **options)
+        folders.append(adaptation._folder)
+        adaptation.close()
+        return told
+
+    monkeypatch.setattr(client.app.state.service, "answer", stopped_meanwhile)
+    stopped = client.post("/adapt", files=stacks())
+    assert (stopped.status_code, stopped.json()["code"]) == (409, "stopped")
+    assert client.get("/adapt").json()["state"] == "none"
+    assert not folders[0].exists()

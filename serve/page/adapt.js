@@ -1,10 +1,11 @@
 /** A model of one's own: sends the stacks that were chosen, shows how far it is, and hands out the model. */
 
-import { count } from "./words.js";
+import { count, sentence } from "./words.js";
 import { adaptation, adaptedModel, ServiceError } from "./service.js";
 
 const FEWEST = 10; // stacks from which a model is worth its while
 const POLL_MS = 1500;
+const USE = "to use it, unpack the download and start the service with --model and that folder";
 
 const byId = (id) => document.getElementById(id);
 
@@ -54,6 +55,7 @@ function show(job) {
   const running = ["receiving", "running"].includes(job.state);
   byId("adapt-stop").hidden = !running;
   byId("adapt-start").hidden = running;
+  byId("adapt-start").classList.toggle("primary", job.state !== "done");
   byId("adapt-progress").hidden = !running;
   byId("adapt-model").hidden = job.state !== "done";
   if (running) {
@@ -62,7 +64,8 @@ function show(job) {
     say(`${count(job.n_stacks, "stack")}: ${job.stage || "starting"} …`);
     timer = setTimeout(() => attempt(poll), POLL_MS);
   } else {
-    say({ done: job.words, failed: job.problem }[job.state] ?? "");
+    const text = { done: `${job.words}\n${USE}`, failed: job.problem }[job.state] ?? "";
+    say(text.split("\n").map(sentence).join("\n"));
   }
 }
 

@@ -8,17 +8,18 @@ import { exampleFiles, hasToken, health, keepToken, pickFocus, pickMany, scoreIm
 import { hideSingle, showSingle, spokenSingle } from "./single.js";
 import { addStack, beginStacks, filterStacks, markStack, stackResults } from "./stacks.js";
 import { listenToViewer } from "./viewer.js";
-import { count, sizeText, spoken } from "./words.js";
+import { count, excessOf, limitsText, sizeText, spoken } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 
 const PREVIEW_PX = 176; // twice the size on the page, for dense screens
 const LARGE_PREVIEW_PX = 256; // where the browser cannot show the slices themselves
 const MANY_SLICES = 60; // above which large previews would make a large answer
+const MOST_STEP_UM = 1000; // as the service has it
 const PATIENCE_MS = 200; // shorter work shows no progress, which would only flicker
 
-/** What was chosen last, and the work in progress; a newer choice takes its place. */
-const state = { stacks: [], work: null, limits: {}, adapt: false };
+/** What was chosen last, with which z step, and the work in progress; a newer choice takes its place. */
+const state = { stacks: [], step: "", work: null, limits: {}, adapt: false };
 
 /** Run one piece of work, after stopping the one before. Errors go to the page, a cancelled work is silent. */
 async function run(work) {
@@ -102,7 +103,9 @@ async function scoreOne({ files: [file] }, zStep, signal) {
 /** Pick one stack; a zip or several TIFF files may turn out to be many, and a TIFF file to be one image. */
 async function pickOne(stack, zStep, signal) {
   try {
-    openStack({ name: stack.name, files: stack.files, answer: await pickFocus(stack, options(stack, zStep, signal)) });
+    const onSent = progress(bytesOf(stack), stack.files.length, "Looking for the best plane");
+    const answer = await pickFocus(stack, { ...options(stack, zStep, signal), onSent });
+    openStack({ name: stack.name, files: stack.files, answer });
   } catch (error) {
     if (error.code === "several_stacks") await pickAll(stack, zStep, signal);
     else if (stack.files.length === 1 && / has one page/.test(error.message)) await scoreOne(stack, zStep, signal);
@@ -115,24 +118,30 @@ async function pickAll(stack, zStep, signal) {
     if (signal.aborted) return;
     const name = line.stack ?? stack.name;
     addResult(line.slices ? { name, files: [], answer: line } : { name, files: [], problem: line.problem ?? line.detail });
+    say(`${count(stackResults().length, "stack")} answered …`);
   };
-  await pickMany(stack, { ...options(stack, zStep, signal), onLine });
+  const onSent = progress(bytesOf(stack), stack.files.length, "Looking for the best planes");
+  await pickMany(stack, { ...options(stack, zStep, signal), onSent, onLine });
   bringIntoView(byId("stacks"));
 }
 
 async function pickEach(stacks, zStep, signal) {
   for (const [at, stack] of stacks.entries()) {
     say(`Stack ${at + 1} of ${stacks.length}: ${stack.name} …`, at / stacks.length);
-    const asked = pickFocus(stack, { ...options(stack, zStep, signal), onSent: () => {} });
-    const result = await asked.then(
-      (answer) => ({ name: stack.name, files: stack.files, answer }),
-      (error) => {
-        if (!(error instanceof ServiceError) || [0, 401].includes(error.status)) throw error;
-        return { name: stack.name, files: stack.files, problem: error.message };
-      },
-    );
+    const result = await resultOf(stack, zStep, signal);
     if (signal.aborted) return;
     addResult(result);
+  }
+}
+
+/** Answer of one of many stacks, or why there is none; what concerns all of them is thrown. */
+async function resultOf({ name, files }, zStep, signal) {
+  try {
+    return { name, files, answer: await pickFocus({ name, files }, options({ name, files }, zStep, signal)) };
+  } catch (error) {
+    const ofThisStack = error instanceof ChoiceError || (error instanceof ServiceError && ![0, 401].includes(error.status));
+    if (!ofThisStack) throw error;
+    return { name, files, problem: error.message };
   }
 }
 
@@ -152,14 +161,13 @@ function openStack(result) {
 }
 
 function options(stack, zStep, signal) {
-  const bytes = stack.files.reduce((sum, file) => sum + file.size, 0);
-  if (bytes > (state.limits.max_request_bytes ?? Infinity)) {
-    throw new ChoiceError(
-      `${stack.name} has ${sizeText(bytes)}, more than ${sizeText(state.limits.max_request_bytes)}: send fewer files.`,
-    );
-  }
-  const onSent = progress(bytes, stack.files.length, "Looking for the best plane");
-  return { zStep, thumbnails: previewSize(stack.files), signal, onSent };
+  const excess = excessOf(stack, bytesOf(stack), state.limits);
+  if (excess) throw new ChoiceError(excess);
+  return { zStep, thumbnails: previewSize(stack.files), signal };
+}
+
+function bytesOf({ files }) {
+  return files.reduce((sum, file) => sum + file.size, 0);
 }
 
 function progress(bytes, files, work) {
@@ -177,10 +185,11 @@ function readStep() {
   const input = byId("z-step");
   const text = input.value.trim().replace(",", ".");
   const step = Number(text);
-  const wrong = text !== "" && !(Number.isFinite(step) && step > 0);
+  state.step = input.value;
+  const wrong = text !== "" && !(step > 0 && step <= MOST_STEP_UM);
   input.setAttribute("aria-invalid", String(wrong));
   if (wrong) {
-    const sentence = `The distance between slices is “${input.value.trim()}”: give micrometres, such as 0.5, or nothing.`;
+    const sentence = `The distance between slices is “${input.value.trim()}”: give micrometres up to ${MOST_STEP_UM}, such as 0.5, or nothing.`;
     throw Object.assign(new ChoiceError(sentence), { keepsAnswer: true });
   }
   return text === "" ? null : step;
@@ -251,10 +260,7 @@ async function showModel() {
     offerAdapt(0);
     await listenToAdapt(() => state.stacks);
   }
-  const { max_files: slices, max_request_bytes: bytes, max_request_pixels: pixels } = state.limits;
-  if (slices) {
-    byId("limits").textContent = `A stack: at most ${slices} slices, ${sizeText(bytes)}, ${pixels / 1e6} million pixels.`;
-  }
+  byId("limits").textContent = limitsText(state.limits);
 }
 
 function listenToChoices() {
@@ -270,7 +276,7 @@ function listenToChoices() {
   byId("example").addEventListener("click", () =>
     choose(async (signal) => (await exampleFiles(signal)).map((file) => ({ file, path: `example/${file.name}` }))),
   );
-  byId("z-step").addEventListener("change", repick);
+  byId("z-step").addEventListener("change", () => byId("z-step").value !== state.step && repick());
   byId("cancel").addEventListener("click", cancel);
   byId("token-form").addEventListener("submit", (event) => {
     event.preventDefault();

@@ -2,8 +2,9 @@
 
 const COLUMNS = ["index", "file", "score", "sharpness"];
 const STACK_COLUMNS = [
-  ...["stack", "best_file", "best_index", "best_position", "standard_error", "best_z_um", "standard_error_um"],
-  ...["status", "scores_used", "advice", "model", "model_version", "problem"],
+  ...["stack", "best_file", "best_index", "best_position", "standard_error"],
+  ...["best_z_um", "standard_error_um", "z_step_um", "status", "scores_used", "advice", "method"],
+  ...["model", "model_version", "model_sha256", "problem"],
 ];
 
 /** The answer without its previews: what `cli.py pick-focus --json` prints, and the fit. */
@@ -24,7 +25,8 @@ export function asStacksCsv(results) {
 
 function stackRow({ name, answer, problem }) {
   if (!answer) return { stack: name, status: "unreadable", problem };
-  return { ...answer, model: answer.model?.name, model_version: answer.model?.version };
+  const { model } = answer;
+  return { ...answer, model: model?.name, model_version: model?.version, model_sha256: model?.sha256 };
 }
 
 function table(columns, rows) {

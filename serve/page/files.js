@@ -91,9 +91,11 @@ export function stacksOf(found) {
     );
   }
   const paths = [...folders.keys()].sort(byNumber);
-  return paths.map((path) => {
+  const names = paths.map((path) => path.slice(path.lastIndexOf("/") + 1));
+  return paths.map((path, at) => {
     const files = inOrder(folders.get(path));
-    return { name: (path.slice(path.lastIndexOf("/") + 1) || commonName(files)).slice(0, LONGEST_NAME), files };
+    const isAlone = names.indexOf(names[at]) === names.lastIndexOf(names[at]);
+    return { name: ((isAlone ? names[at] : path) || commonName(files)).slice(-LONGEST_NAME), files };
   });
 }
 

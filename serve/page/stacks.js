@@ -1,7 +1,7 @@
 /** The table of many stacks: one row each, the answer of one is shown below. */
 
 import { isPicture, make } from "./answer.js";
-import { fileWords, isKnown, statusOf, withError } from "./words.js";
+import { fileWords, isKnown, micrometres, statusOf, withError } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -64,12 +64,19 @@ function rowOf(result, index) {
   button.disabled = !answer;
   button.addEventListener("click", () => open(result));
   const { word, tone } = stateOf(result);
-  const plane = isKnown(answer?.best_position) ? withError(answer.best_position, answer.standard_error) : "–";
   const state = make("td", "", make("span", `chip ${tone}`, word));
   if (problem) state.append(make("span", "hint", ` ${problem}`));
   const use = answer?.best_file ? fileWords(answer.best_file) : "–";
-  const row = make("tr", "", make("td", "", picture), make("td", "", button), make("td", "", use), make("td", "", plane));
-  row.append(state);
+  if (answer?.best_file) state.append(make("span", "hint narrow", ...planeOf(answer))); // for its column, on a phone
+  const plane = make("td", "", ...planeOf(answer));
+  const row = make("tr", "", make("td", "", picture), make("td", "", button), make("td", "", use), plane, state);
   row.dataset.index = String(index);
   return row;
+}
+
+/** Texts of the best plane: in slices, and in micrometres where they are known. */
+function planeOf(answer) {
+  if (!isKnown(answer?.best_position)) return ["–"];
+  const plane = withError(answer.best_position, answer.standard_error);
+  return isKnown(answer.best_z_um) ? [plane, make("span", "hint um", micrometres(answer))] : [plane];
 }

@@ -186,6 +186,27 @@ export function sizeText(bytes) {
   return `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
+/** What one stack may have at most, as `/health` tells it; empty where it is not known. */
+export function limitsText(limits) {
+  if (!limits.max_files) return "";
+  return (
+    `At most ${limits.max_files} slices or pages a stack, ${millions(limits.max_image_pixels)} pixels a slice and ` +
+    `${millions(limits.max_request_pixels)} a stack; ${sizeText(limits.max_request_bytes)} an upload; ` +
+    `a zip ${limits.max_stacks} stacks and ${sizeText(limits.max_unpacked_bytes)} unpacked.`
+  );
+}
+
+/** In what a stack goes beyond the limits, as a sentence; empty where it does not. */
+export function excessOf({ name, files }, bytes, { max_files: most = Infinity, max_request_bytes: room = Infinity }) {
+  if (files.length > most) return `${name} has ${files.length} files, more than ${most}: leave slices out.`;
+  if (bytes > room) return `${name} has ${sizeText(bytes)}, more than ${sizeText(room)}: send fewer files.`;
+  return "";
+}
+
+function millions(number) {
+  return `${Number((number / 1e6).toPrecision(3))} million`;
+}
+
 /** "1 slice", "11 slices". */
 export function count(number, noun) {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
