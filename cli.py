@@ -173,6 +173,7 @@ def train_cnn(
             import onnxruntime  # noqa: F401
             import tf2onnx  # noqa: F401
         from focus_picker.training.cnn_run import run_cnn
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its advice on retracing is for programmers
     from focus_picker.evaluation.run_claim import claimed_run
     from focus_picker.evaluation.summary import summarise, summarise_epoch
     from focus_picker.models import DEFAULT_WEIGHTS

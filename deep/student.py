@@ -103,7 +103,11 @@ def load_trained(path: str | Path) -> keras.Model:
         # safe_mode: a file from elsewhere must not bring code along.
         model = keras.models.load_model(path, compile=False, safe_mode=True)
         model.get_layer(LOGITS)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        if len(model.inputs) != 1 or not {"score", "spread", "distribution"} <= set(model.output):
+            raise ValueError("it does not answer to an image alone, as a teacher does not")
+        if not all(np.isfinite(weights).all() for weights in model.get_weights()):
+            raise ValueError("its weights are not finite")
+    except Exception as error:  # whatever HDF5 and Keras raise for a damaged file
         detail = " ".join(str(error).split())[:120]
         raise InputError(f"{path} is no trained student ({detail}); give a best_model.h5 of train-cnn") from None
     return model

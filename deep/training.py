@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,16 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from pydantic import TypeAdapter
 
+from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import atomic_path
 from focus_picker.deep.backbones import BACKBONE_LAYERS
 from focus_picker.deep.pipeline import Batches
 
 CHECKPOINT = "checkpoint.npz"
+HISTORY = TypeAdapter(list[dict[str, float]])
+COLUMNS = {"epoch", "loss", "validation_mae", "learning_rate", "seconds"}
 WEIGHT_DECAY = 1e-4  # decoupled from the gradient (AdamW)
 Loss = Callable[[dict[str, tf.Tensor], dict[str, tf.Tensor]], tf.Tensor]
 
@@ -27,8 +32,8 @@ def deterministic(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-class TrainingDiverged(ArithmeticError):
-    """The loss stopped being a number; the message names epoch and step."""
+class TrainingDiverged(InputError):
+    """The loss stopped being a number: the preset's rate is too high; the message names epoch and step."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ def train(
     ------
     TrainingDiverged
         When the loss is NaN or infinite.
+    InputError
+        The checkpoint in ``folder`` is damaged or another network's.
     """
     _freeze(model, schedule.frozen)
     total = max(schedule.epochs * batches.steps, 1)
@@ -167,8 +174,22 @@ def finished_epochs(folder: Path) -> list[dict[str, float]]:
     """Rows of the epochs that an interrupted :func:`train` left in ``folder``; empty where it left no checkpoint."""
     if not (folder / CHECKPOINT).is_file():
         return []
-    with np.load(folder / CHECKPOINT, allow_pickle=False) as saved:
-        return json.loads(str(saved["history"]))
+    with _opened(folder / CHECKPOINT) as saved:
+        history = HISTORY.validate_json(str(saved["history"]))
+        if any(row.keys() != COLUMNS for row in history):
+            raise ValueError("its epochs are not told whole")
+        return history
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """Arrays of a checkpoint by name; InputError for whatever goes wrong with them within the block."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            yield saved
+    except Exception as error:  # of the zip file, of NumPy's format, or of arrays that do not fit the network
+        detail = " ".join(str(error).split())[:120]
+        raise InputError(f"{path} is damaged or another network's ({detail}); start afresh with --overwrite") from error
 
 
 class Checkpoint:
@@ -194,15 +215,18 @@ class Checkpoint:
             np.savez(temporary, history=json.dumps(history), **arrays)
 
     def restore(self) -> list[dict[str, float]]:
-        """Take up a saved state, if there is one that fits, and return its history."""
-        if not self.path.is_file():
+        """Take up a saved state, if there is one, and return its history; InputError where it does not fit."""
+        history = finished_epochs(self.path.parent)
+        if not history:
             return []
-        with np.load(self.path, allow_pickle=False) as saved:
+        with _opened(self.path) as saved:
+            best = [saved[f"best_{i}"] for i in range(len(self.best))]
+            self.model.set_weights(best)  # refuses what does not fit now, and not after hours of training
             for group, variables in (("model", self.model.variables), ("optimizer", self.optimizer.variables)):
                 for i, variable in enumerate(variables):
                     variable.assign(saved[f"{group}_{i}"])
-            self.best = [saved[f"best_{i}"] for i in range(len(self.best))]
-        return finished_epochs(self.path.parent)
+        self.best = best
+        return history
 
     def load_best(self) -> None:
         """Put the best epoch's weights into the model."""

@@ -26,6 +26,9 @@ SPLITS = (
 )
 LEAVES = ("leaf_value", "leaf_weight", "leaf_count")
 TREE = ("Tree", "num_leaves", "num_cat", *SPLITS, *LEAVES, "is_linear", "shrinkage")
+WHOLE = frozenset(("split_feature", "decision_type", "left_child", "right_child", "internal_count", "leaf_count"))
+WHOLE_SIGNS, SIGNS = re.compile("[-0-9 ]*"), re.compile("[-+.e0-9 ]*")
+NOT_NUMBERS = np.empty((0, 0))
 WITHOUT_CATEGORIES = (0, 2, 4, 6, 8, 10)  # decisions by a threshold; others need tables of their own
 END = "end of trees\n"
 
@@ -84,12 +87,12 @@ def _fault(tree: Mapping[str, str], number: int, n_features: int) -> str:
     leaves = int(tree["num_leaves"])
     counts = dict.fromkeys(SPLITS, leaves - 1) | dict.fromkeys(LEAVES, leaves) | {"shrinkage": 1}
     counts["leaf_weight"] *= leaves > 1  # a tree of one leaf states none
-    found = {key: _numbers(tree.get(key, "")) for key in counts}
+    found = {key: _numbers(key, tree.get(key, "")) for key in counts}
     if wrong := [key for key, count in counts.items() if found[key].shape != (count,)]:
         return wrong[0]
-    if not np.isin(found["split_feature"], np.arange(n_features)).all():
+    if not set(found["split_feature"]).issubset(range(n_features)):
         return "split_feature"
-    if not np.isin(found["decision_type"], WITHOUT_CATEGORIES).all():
+    if not set(found["decision_type"]).issubset(WITHOUT_CATEGORIES):
         return "decision_type"
     # Leaf i is written as -1 - i. Each node has one parent, which was split before it: no way leads in a circle.
     children = np.concatenate([found["left_child"], found["right_child"]])
@@ -99,9 +102,12 @@ def _fault(tree: Mapping[str, str], number: int, n_features: int) -> str:
     return "" if one_parent and ((children < 0) | (children > parents)).all() else "left_child"
 
 
-def _numbers(value: str) -> np.ndarray:
-    """Numbers of a line ``(n,)``; an array of another shape where there is anything else."""
-    number = r"[-+]?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]{1,3})?"  # LightGBM and Python read these alike
-    if not re.fullmatch(f"({number}( {number})*)?", value):
-        return np.empty((0, 0))
-    return np.array(value.split(), dtype=float)
+def _numbers(key: str, value: str) -> np.ndarray:
+    """Finite numbers of a line ``(n,)``; an array of another shape where there is anything else."""
+    # Characters of which LightGBM and Python read the same numbers, and no integer of which LightGBM reads but a part.
+    signs, kind = (WHOLE_SIGNS, int) if key in WHOLE else (SIGNS, float)
+    try:
+        numbers = np.array([kind(word) for word in value.split(" ")] if value else [], dtype=float)
+    except (ValueError, OverflowError):
+        return NOT_NUMBERS
+    return numbers if signs.fullmatch(value) and np.isfinite(numbers).all() else NOT_NUMBERS

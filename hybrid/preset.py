@@ -10,7 +10,7 @@ from focus_picker.dataset.declared import names_in, read_named
 PRESET_FOLDER = Path(__file__).parents[1] / "conf" / "training"
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Epochs = Annotated[int, Field(ge=0, le=10_000)]
+Epochs = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class Preset(BaseModel):
@@ -50,7 +50,7 @@ class Preset(BaseModel):
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 3e-3
     teacher_epochs: Epochs
     student_epochs: Epochs
-    head_epochs: Epochs = 2
+    head_epochs: Annotated[int, Field(ge=0, le=10_000)] = 2
     patience: Annotated[int, Field(ge=1)] = 1000
     label_sigma: Annotated[float, Field(gt=0, le=10)] = 0.06
     distillation: Share = 0.5

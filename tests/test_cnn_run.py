@@ -167,3 +167,12 @@ def test_resuming_another_plan_or_nothing_is_refused(tmp_path):
         prepare_checkpoints(folder, plan, resume=False)
     prepare_checkpoints(folder, plan, resume=False, overwrite=True)
     assert not (folder / "teacher").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[1, 2]", b'{"seed": 0', b"\xff\xfe", b"{}"])
+def test_a_damaged_plan_is_refused(content, tmp_path):
+    plan = Plan("fingerprint", {"batch": 32}, "", 0)
+    folder = prepare_checkpoints(tmp_path / "run" / "checkpoints", plan, resume=False)
+    (folder / "plan.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"start afresh|another"):
+        prepare_checkpoints(folder, plan, resume=True)

@@ -1,5 +1,6 @@
 """Bins, windows, intervals, competence, the student and its files."""
 
+import io
 import json
 import subprocess
 import sys
@@ -25,8 +26,10 @@ from focus_picker.deep.export import VARIANTS, save_h5, static_batch, to_tflite 
 from focus_picker.deep.pipeline import Batches  # noqa: E402
 from focus_picker.deep.runtime import Student, load_student  # noqa: E402
 from focus_picker.deep.student import build_student, copy_backbone, load_trained, start_from, with_readout  # noqa: E402
-from focus_picker.deep.training import Schedule, TrainingDiverged, deterministic, train  # noqa: E402
+from focus_picker.deep.training import Checkpoint, Schedule, TrainingDiverged, deterministic, train  # noqa: E402
 from focus_picker.hybrid.losses import label_loss  # noqa: E402
+from focus_picker.hybrid.teacher import build_teacher  # noqa: E402
+from focus_picker.models import DEFAULT_WEIGHTS  # noqa: E402
 from focus_picker.models.intervals import Widening, learn_widening  # noqa: E402
 from focus_picker.models.side_file import Competence, StudentSide, read_model, write_model  # noqa: E402
 from focus_picker.models.stack_calibration import StackCalibration  # noqa: E402
@@ -221,6 +224,30 @@ def test_weights_that_are_none_are_refused(tmp_path):
         load_trained(tmp_path)
     with pytest.raises(InputError, match="do not exist"):
         load_trained(tmp_path / "nowhere.h5")
+
+
+@pytest.mark.parametrize("changed", [slice(8, 60), slice(3000, 6000), slice(20_000, None)])
+def test_damaged_weights_are_refused(changed, tmp_path):
+    content = bytearray(DEFAULT_WEIGHTS.read_bytes())
+    content[changed] = bytes(len(content[changed]))
+    (tmp_path / "best_model.h5").write_bytes(content)
+    with pytest.raises(InputError, match="is no trained student"):
+        load_trained(tmp_path)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    student = with_readout(build_student(DEFAULT_BINS, size=SIZE), DEFAULT_BINS)
+    layer = student.get_layer("logits")
+    layer.set_weights([np.full_like(weights, np.nan) for weights in layer.get_weights()])
+    save_h5(student, tmp_path / "best_model.h5")
+    with pytest.raises(InputError, match="not finite"):
+        load_trained(tmp_path)
+
+
+def test_a_teacher_is_no_student(tmp_path):
+    build_teacher(DEFAULT_BINS, 3).save(tmp_path / "teacher.keras")
+    with pytest.raises(InputError, match="image alone"):
+        load_trained(tmp_path / "teacher.keras")
 
 
 # Export and runtime
@@ -429,6 +456,56 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path):
     np.testing.assert_allclose(again.loss, history.loss, rtol=1e-6)
     for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Checkpoint:
+    """State of a small network after its first epoch."""
+    model = build_student(ScoreBins(-1, 1, 5), size=16)
+    optimizer = keras.optimizers.AdamW()
+    optimizer.build(model.trainable_variables)
+    state = Checkpoint(tmp_path_factory.mktemp("checkpoint"), model, optimizer)
+    state.save([{"epoch": 0, "loss": 1, "validation_mae": 1, "learning_rate": 1, "seconds": 1}], best=True)
+    return state
+
+
+def without(name: str):
+    """Damage that takes one array out of a checkpoint, whose zip file stays whole."""
+
+    def take(content: bytes) -> bytes:
+        arrays = dict(np.load(io.BytesIO(content)))
+        del arrays[name]
+        return npz(**arrays)
+
+    return take
+
+
+def npz(**arrays) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"garbage" * 100,
+        lambda content: content[:-1000],
+        lambda content: content[:20_000] + bytes(500) + content[20_500:],
+        lambda content: npz(**dict(np.load(io.BytesIO(content))) | {"history": "[1, 2]"}),
+        lambda content: npz(**dict(np.load(io.BytesIO(content))) | {"history": '[{"epoch": 0}]'}),
+        lambda content: npz(**dict(np.load(io.BytesIO(content))) | {"best_0": np.zeros(3)}),
+        without("history"),
+        without("best_2"),
+        without("optimizer_3"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_before_anything_is_trained(checkpoint, damage, tmp_path):
+    assert len(checkpoint.restore()) == 1
+    (tmp_path / checkpoint.path.name).write_bytes(damage(checkpoint.path.read_bytes()))
+    with pytest.raises(InputError, match="--overwrite"):
+        Checkpoint(tmp_path, checkpoint.model, checkpoint.optimizer).restore()
 
 
 def test_a_loss_that_is_no_number_stops_with_the_step(tmp_path):

@@ -150,3 +150,10 @@ def test_a_wrong_preset_is_refused(tmp_path):
     (tmp_path / "mine.yaml").write_text("teacher_epochs: 1\nstudent_epochs: 1\ntemperature: 0\n")
     with pytest.raises(InputError, match=r"mine.yaml is no preset \(temperature: .*greater than or equal to 1"):
         load_preset(str(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize("line", ["student_epochs: 0", "student_epochs: .inf", "learning_rate: .nan", "batch: .inf"])
+def test_a_preset_that_trains_nothing_or_without_end_is_refused(tmp_path, line):
+    (tmp_path / "mine.yaml").write_text(f"teacher_epochs: 1\n{line}\n")
+    with pytest.raises(InputError, match=line.split(":")[0]):
+        load_preset(str(tmp_path / "mine.yaml"))
