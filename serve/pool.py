@@ -18,6 +18,7 @@ from focus_picker.serve.refusals import Refusal
 from focus_picker.serve.settings import MIB, Settings
 from focus_picker.serve.tasks import LARGE, LARGE_BYTES
 from focus_picker.serve.worker import work
+from focus_picker.stack_inference.loading import find_model
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,9 @@ Emit = Callable[[Head, bytes], Awaitable[None]]
 # A worker is forked from a process that has imported everything: it is ready in a twentieth of a second.
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 CONTEXT = multiprocessing.get_context(METHOD)
-if METHOD == "forkserver":
-    CONTEXT.set_forkserver_preload(["focus_picker.cli", "focus_picker.serve.worker"])
+PRELOADED = ["focus_picker.cli", "focus_picker.serve.worker"]
+RUNTIMES = {".tflite": ["focus_picker.deep.runtime"], ".txt": ["focus_picker.features.baseline"]}
+"""Modules that a worker judges with, by the suffix of the model; what is imported before the fork is shared."""
 
 
 class Worker:
@@ -90,6 +92,8 @@ class Pool:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.model_copy(update={"token": None})
+        if METHOD == "forkserver":
+            CONTEXT.set_forkserver_preload([*PRELOADED, *RUNTIMES.get(find_model(settings.model).suffix, [])])
         self._workers = {Worker(self._settings) for _ in range(settings.workers)}
         try:
             (self.model, *_) = [worker.greet() for worker in self._workers]

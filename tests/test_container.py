@@ -108,7 +108,9 @@ def test_the_image_serves_either_model_without_tensorflow(image, model):
     assert json.loads(instruction("ENTRYPOINT")) == ["focus-picker"]
     headers, path = {"Authorization": "Bearer a-long-token"}, ROOT / "models" / model
     program = [str(image / "focus-picker")]
-    with served("--model", str(path), program=program, FOCUS_PICKER_TOKEN="a-long-token") as address:
+    # Bytecode is written at the first start here, where the image has it; a second worker would only import again.
+    quick = {"PYTHONDONTWRITEBYTECODE": "", "FOCUS_PICKER_WORKERS": "1"}
+    with served("--model", str(path), program=program, FOCUS_PICKER_TOKEN="a-long-token", **quick) as address:
         answer = httpx.post(f"{address}/score", files={"files": CELL.read_bytes()}, headers=headers)
         assert httpx.get(f"{address}/health").json()["model_loaded"] is True
         _, option, code = json.loads(re.search(r"HEALTHCHECK .*\\\n +CMD (.*)", FINAL)[1])

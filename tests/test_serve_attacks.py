@@ -35,11 +35,20 @@ def address():
         yield one
 
 
+@pytest.fixture(scope="module")
+def undisturbed():
+    """Another service that nobody attacks: what it takes longer than a blink for is the machine's doing."""
+    with served(FOCUS_PICKER_WORKERS="1") as one:
+        yield one
+
+
 @pytest.fixture(autouse=True)
-def _memory_is_bounded_and_the_next_is_served(address):
+def _memory_is_bounded_and_the_next_is_served_within_a_second(address, undisturbed):
     with address.watched(MOST_BYTES):
         yield
-        assert any(_seconds_of_an_honest_request(address) < 1 for _ in range(10))
+        with ThreadPoolExecutor(2) as pool:
+            here, elsewhere = pool.map(_seconds_of_an_honest_request, (address, undisturbed))
+        assert here < 1 + elsewhere
 
 
 def _seconds_of_an_honest_request(address):
