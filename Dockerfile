@@ -1,7 +1,13 @@
 # HTTP API and page in a container; how to run it and what was checked without an engine: docs/container.md.
 
-FROM python:3.11.15-slim-bookworm AS build
-COPY --from=ghcr.io/astral-sh/uv:0.13.9 /uv /opt/uv
+# `make pin-images` adds the digests, which a tag alone does not fix.
+ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm
+ARG UV_IMAGE=ghcr.io/astral-sh/uv:0.13.9
+
+FROM ${UV_IMAGE} AS uv
+
+FROM ${PYTHON_IMAGE} AS build
+COPY --from=uv /uv /opt/uv
 # Bytecode is written now, as nothing can be written later.
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
 WORKDIR /build
@@ -18,7 +24,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 # The service's user may read everything, whatever the umask of the checkout was.
 RUN chmod -R a+rX /opt/venv
 
-FROM python:3.11.15-slim-bookworm
+FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="Focus Picker" \
       org.opencontainers.image.description="Focus scores of cell images and the best plane of a z-stack, over HTTP" \
       org.opencontainers.image.version="0.1.0" \

@@ -6,7 +6,7 @@ DEMO := demo
 # OpenMP in every worker process on top of a process per core only makes the cores wait for each other.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup lock demo test lint types benchmark clean
+.PHONY: setup lock pin-images demo test lint types benchmark clean
 
 setup: .venv/.installed
 
@@ -27,6 +27,13 @@ lock:
 	$(UV) $(LOCK) --extra train --extra serve --output-file requirements.txt
 	$(UV) $(LOCK) --extra dev --constraint requirements.txt --output-file requirements-dev.txt \
 		$$(sed -nE 's/^([a-z0-9-]+)==.*/--no-emit-package \1/p' requirements.txt)
+
+# Digests of the container's base images, as their registries have them now, into the Dockerfile. Needs docker's buildx.
+pin-images:
+	for image in $$(sed -nE 's/^ARG [A-Z]+_IMAGE=([^@]+).*/\1/p' Dockerfile); do \
+		digest=$$(docker buildx imagetools inspect "$$image" --format '{{.Manifest.Digest}}') && \
+		sed -i.before -E "s|(_IMAGE=$$image).*|\1@$$digest|" Dockerfile && rm Dockerfile.before || exit 1; \
+	done
 
 demo: setup
 	$(PY) cli.py simulate $(DEMO)/dataset --stacks 60 --seed 1 --instrument dry50 --overwrite

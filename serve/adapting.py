@@ -23,7 +23,7 @@ from fastapi import APIRouter, Request, Response
 from focus_picker.dataset.errors import InputError
 from focus_picker.serve.answers import AdaptAnswer
 from focus_picker.serve.forms import BODY
-from focus_picker.serve.refusals import Refusal, responses
+from focus_picker.serve.refusals import ANY, UPLOAD, Refusal, responses
 from focus_picker.serve.service import Service
 
 COMMAND = (sys.executable, "-m", "focus_picker.adaptation.job")
@@ -142,26 +142,29 @@ class Adaptation:
 def adapt_routes(service: Service, guards: list[Any]) -> tuple[APIRouter, Adaptation]:
     """Make the routes of ``--adapt``."""
     router, job = APIRouter(prefix="/adapt", tags=["adapt"], dependencies=guards), Adaptation(service)
-    refused = responses(
-        "bad_form", "no_token", "other_site", "already_running", "stopped", "too_many_bytes", "wrong_type", "not_usable"
-    )
+    refused, stack_refused = responses(*ANY), responses(*UPLOAD, "several_stacks", "already_running", "stopped")
 
     @router.post(
         "",
         operation_id="startAdapt",
         summary="Adapt a model to 10 or more stacks",
         status_code=202,
-        responses=refused,
+        responses=stack_refused,
         openapi_extra=BODY,
     )
     async def start(request: Request) -> AdaptAnswer:
         return await job.start(request)
 
-    @router.get("", operation_id="adaptState", summary="How far it is, and what the model can be expected to do")
+    @router.get(
+        "",
+        operation_id="adaptState",
+        summary="How far it is, and what the model can be expected to do",
+        responses=refused,
+    )
     async def state() -> AdaptAnswer:
         return job.answer
 
-    @router.delete("", operation_id="stopAdapt", summary="Stop it, and forget its model")
+    @router.delete("", operation_id="stopAdapt", summary="Stop it, and forget its model", responses=refused)
     async def stop() -> AdaptAnswer:
         return job.close()
 
@@ -170,7 +173,7 @@ def adapt_routes(service: Service, guards: list[Any]) -> tuple[APIRouter, Adapta
         operation_id="adaptedModel",
         summary="The adapted model as a zip: unpack it and give its folder to --model",
         response_class=Response,
-        responses={200: {"content": {"application/zip": {}}}, **responses("no_token", "not_found")},
+        responses={200: {"content": {"application/zip": {}}}, **responses(*ANY, "not_found")},
     )
     async def model() -> Response:
         name = "attachment; filename=focus_model.zip"

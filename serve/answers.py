@@ -93,6 +93,14 @@ class Health(BaseModel):
     limits: dict[str, int] = Field(description="Of one request: bytes, files (slices), stacks, pixels.")
 
 
+class State(BaseModel):
+    """That what was asked for is the case; otherwise the answer is a problem."""
+
+    model_config = _example({"status": "ok"})
+
+    status: Literal["ok"]
+
+
 class ModelAnswer(BaseModel):
     """Which model has scored."""
 

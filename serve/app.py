@@ -16,21 +16,17 @@ from starlette.exceptions import HTTPException
 
 from focus_picker.dataset.version import VERSION
 from focus_picker.serve.adapting import adapt_routes
-from focus_picker.serve.answers import BatchAnswer, Health, PickAnswer, ScoreAnswer, StackProblem
+from focus_picker.serve.answers import BatchAnswer, Health, PickAnswer, ScoreAnswer, StackProblem, State
 from focus_picker.serve.forms import BODY
 from focus_picker.serve.guard import Guard
 from focus_picker.serve.origins import own_names
-from focus_picker.serve.refusals import Refusal, answer, responses
+from focus_picker.serve.refusals import UPLOAD, Refusal, answer, responses
 from focus_picker.serve.service import LINES, Service
 from focus_picker.serve.settings import Settings
 from focus_picker.stack_inference.decide import METHODS
 
 PAGE = Path(__file__).parent / "page"
-ANY = ("no_token", "other_site", "wrong_host", "busy", "failed")
-REFUSED = responses(
-    *("bad_form", "cut_off", "slow_body", "too_many_bytes", "too_many_files", "too_many_pixels", "too_much_memory"),
-    *("wrong_type", "bad_parameter", "not_usable", "not_decodable", "too_slow", *ANY),
-)
+REFUSED = responses(*UPLOAD)
 LIMITS = (
     "max_request_bytes",
     "max_unpacked_bytes",
@@ -41,7 +37,7 @@ LIMITS = (
 )
 """Settings that /health tells, so that a client can keep to them."""
 
-REFUSED_STACK = {**REFUSED, **responses("several_stacks", "bad_parameter", "not_usable", "not_decodable")}
+REFUSED_STACK = responses(*UPLOAD, "several_stacks")
 
 Method = StrEnum("Method", {name: name for name in METHODS})  # type: ignore[misc]
 ZStep = Annotated[
@@ -129,7 +125,13 @@ def _add_open_routes(app: FastAPI, service: Service) -> None:
     async def docs() -> FileResponse:
         return FileResponse(PAGE / "docs.html")
 
-    @app.get("/health", tags=["health"], summary="Whether the service answers, and with which model")
+    @app.get(
+        "/health",
+        operation_id="health",
+        tags=["health"],
+        summary="Whether the service answers, and with which model",
+        responses=responses("wrong_host"),
+    )
     async def health() -> Health:
         model, settings = service.pool.model, service.settings
         return Health(
@@ -144,20 +146,27 @@ def _add_open_routes(app: FastAPI, service: Service) -> None:
             limits={name: getattr(settings, name) for name in LIMITS},
         )
 
-    @app.get("/health/live", tags=["health"], summary="Whether the process lives; restart it where it does not")
-    async def live() -> dict[str, str]:
-        return {"status": "ok"}
+    @app.get(
+        "/health/live",
+        operation_id="live",
+        tags=["health"],
+        summary="Whether the process lives; restart it where it does not",
+        responses=responses("wrong_host"),
+    )
+    async def live() -> State:
+        return State(status="ok")
 
     @app.get(
         "/health/ready",
+        operation_id="ready",
         tags=["health"],
         summary="Whether a worker can take requests; send none where it cannot",
-        responses=responses("busy"),
+        responses=responses("wrong_host", "busy"),
     )
-    async def ready() -> dict[str, str]:
+    async def ready() -> State:
         if not service.pool.ready:
             raise Refusal("busy", "No worker process is running: try again in a moment.", {"Retry-After": "1"})
-        return {"status": "ok"}
+        return State(status="ok")
 
 
 def _add_guarded_routes(app: FastAPI, service: Service, guards: list[Any]) -> None:
@@ -233,7 +242,10 @@ def _add_guarded_routes(app: FastAPI, service: Service, guards: list[Any]) -> No
         tags=["health"],
         summary="Figures for Prometheus",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {}}}, **responses("no_token", "wrong_host")},
+        responses={
+            200: {"content": {"text/plain": {"example": 'focus_picker_images_total{status="in_focus"} 12.0\n'}}},
+            **responses("no_token", "wrong_host", "failed"),
+        },
         dependencies=guards,
     )
     async def metrics() -> Response:

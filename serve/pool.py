@@ -189,19 +189,25 @@ class Pool:
     async def _replace(self, killed: Worker) -> None:
         """Start a worker in place of a killed one, and again where that fails."""
         await asyncio.to_thread(killed.process.join)
-        while True:
-            worker = Worker(self._settings)
-            self._workers.add(worker)
-            try:
-                await worker.greet_later()
-                break
-            except (InputError, EOFError, OSError, TimeoutError) as error:
-                log.error("a worker process did not start: %r", error)
-                worker.kill()
-                self._workers.discard(worker)
-                await asyncio.sleep(1)
+        while not (worker := await self._start()):
+            await asyncio.sleep(1)
         self._free.append(worker)
         self._count.release()
+
+    async def _start(self) -> Worker | None:
+        """Start a worker; None where that fails."""
+        worker = None
+        try:
+            worker = Worker(self._settings)
+            self._workers.add(worker)
+            await worker.greet_later()
+        except (InputError, EOFError, OSError, TimeoutError) as error:
+            log.error("a worker process did not start: %r", error)
+            if worker:
+                worker.kill()
+                self._workers.discard(worker)
+            return None
+        return worker
 
 
 async def _in_time(waited_for: Awaitable[Any], seconds: float) -> None:

@@ -5,7 +5,7 @@ uvicorn's parser takes heads of any size for any time, and its limit on connecti
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import uvicorn
@@ -131,11 +131,24 @@ def limited(settings: Settings) -> type[LimitedProtocol]:
 
 
 class LimitedServer(uvicorn.Server):
-    """A server that closes the connections whose time is over."""
+    """A server that closes the connections whose time is over.
+
+    Parameters
+    ----------
+    config
+        Of uvicorn.
+    on_second
+        Called once a second for as long as the event loop goes round.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_second: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_second = on_second
 
     async def on_tick(self, counter: int) -> bool:
         """Look at all connections once a second."""
         if counter % TICKS == 0:
+            self._on_second()
             now, connections = time.monotonic(), set[Any](self.server_state.connections)
             for one in connections:
                 if isinstance(one, LimitedProtocol) and one.is_over(now):

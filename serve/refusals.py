@@ -42,6 +42,16 @@ CODES: dict[str, tuple[int, str]] = {
 """Code of a refusal: the status it is answered with, and what it means."""
 
 
+ANY = ("no_token", "other_site", "wrong_host", "busy", "failed")
+"""Codes that any guarded route may answer with."""
+
+UPLOAD = (
+    *("bad_form", "cut_off", "slow_body", "too_many_bytes", "too_many_files", "too_many_pixels", "too_much_memory"),
+    *("wrong_type", "bad_parameter", "not_usable", "not_decodable", "too_slow", *ANY),
+)
+"""Codes that a route may answer with which takes files."""
+
+
 class Refusal(Exception):
     """An answer other than 200.
 

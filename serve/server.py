@@ -12,6 +12,7 @@ from focus_picker.dataset.errors import InputError
 from focus_picker.serve.app import create_app
 from focus_picker.serve.protocol import LimitedServer, limited
 from focus_picker.serve.settings import Settings
+from focus_picker.serve.watchdog import Watchdog
 
 GRACE_SECONDS = 10  # for requests in flight when the service is told to stop
 
@@ -51,9 +52,15 @@ def run(settings: Settings, host: str, port: int, announce: Callable[[str], None
         )
         shown = f"[{host}]" if ":" in host else host
         announce(f"http://{shown}:{listener.getsockname()[1]}")
+        pool = app.state.service.pool
+
+        def is_well() -> None:
+            if pool.ready:
+                watchdog.alive()
+
         # uvicorn finishes what is in flight and then raises the signal again; Ctrl-C is how a service is meant to end.
-        with contextlib.suppress(KeyboardInterrupt):
-            LimitedServer(config).run(sockets=[listener])
+        with Watchdog() as watchdog, contextlib.suppress(KeyboardInterrupt):
+            LimitedServer(config, is_well).run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,6 +1,7 @@
 """The container's files: linted, their keys held, and the image's own installation performed without an engine."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -22,13 +23,20 @@ from tests.served import served
 ROOT = Path(__file__).parents[1]
 CELL = ROOT / "serve" / "page" / "example" / "0.jpg"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-BUILD, FINAL = re.split(r"^FROM .*$", DOCKERFILE, flags=re.MULTILINE)[1:]
+DIGEST = "(@sha256:[0-9a-f]{64})?"
+*_, BUILD, FINAL = re.split(r"^FROM .*$", DOCKERFILE, flags=re.MULTILINE)
 SERVICE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["focus-picker"]
 
 
 def instruction(name: str) -> str:
     """What follows the one instruction ``name`` of the last stage."""
     (found,) = re.findall(rf"^{name} (.*)$", FINAL, re.MULTILINE)
+    return found
+
+
+def default_of(argument: str) -> str:
+    """Default of an argument of the build."""
+    (found,) = re.findall(rf"^ARG {argument}=(.*)$", DOCKERFILE, re.MULTILINE)
     return found
 
 
@@ -51,12 +59,33 @@ def test_the_image_ends_without_tools_as_a_numbered_user_on_the_port_of_compose(
 
 
 def test_versions_agree_and_images_are_pinned():
-    assert len(set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))) == 1
-    assert re.search(r"^FROM python:3\.11\.\d+-slim-bookworm$", DOCKERFILE, re.MULTILINE)
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == [
+        f"${{{one}_IMAGE}}" for one in ("UV", "PYTHON", "PYTHON")
+    ]
+    assert re.fullmatch(rf"python:3\.11\.\d+-slim-bookworm{DIGEST}", default_of("PYTHON_IMAGE"))
     assert f'image.version="{VERSION}"' in FINAL
     assert SERVICE["image"] == f"focus-picker:{VERSION}"
     uv_version = re.search(r"uv==(\S+)", (ROOT / "Makefile").read_text())[1]
-    assert f"--from=ghcr.io/astral-sh/uv:{uv_version} " in BUILD
+    assert re.fullmatch(rf"ghcr\.io/astral-sh/uv:{re.escape(uv_version)}{DIGEST}", default_of("UV_IMAGE"))
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_writes_the_digests_that_the_registries_tell(tmp_path):
+    for name in ("Makefile", "Dockerfile"):
+        shutil.copy(ROOT / name, tmp_path)
+    docker = tmp_path / "docker"  # answers as buildx does, a digest of "a" for Python's image and of "b" for the other
+    docker.write_text('#!/bin/sh\ncase "$4" in python:*) d=a;; *) d=b;; esac\nprintf "sha256:%064d" 0 | tr 0 $d\n')
+    docker.chmod(0o755)
+    command, environment = ["make", "pin-images"], {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    for _ in range(2):  # the second finds digests there
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+        written = (tmp_path / "Dockerfile").read_text()
+        for argument, letter in (("PYTHON_IMAGE", "a"), ("UV_IMAGE", "b")):
+            unpinned = default_of(argument).partition("@")[0]
+            assert f"ARG {argument}={unpinned}@sha256:{letter * 64}\n" in written
+    docker.write_text("#!/bin/sh\nexit 1\n")
+    assert subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True).returncode
+    assert (tmp_path / "Dockerfile").read_text() == written
 
 
 def test_only_the_package_reaches_the_engine():
@@ -76,6 +105,7 @@ def test_compose_takes_every_privilege_away():
     assert SERVICE["tmpfs"][0].startswith("/tmp:")
     assert "noexec" in SERVICE["tmpfs"][0]
     assert {"mem_limit", "pids_limit", "cpus"} <= set(SERVICE)
+    assert SERVICE["restart"] == "unless-stopped"
     assert not {"privileged", "cap_add", "network_mode", "pid", "user", "healthcheck"} & set(SERVICE)
     assert all(volume["read_only"] for volume in SERVICE["volumes"])
 

@@ -134,3 +134,22 @@ def test_a_job_that_is_stopped_while_its_stacks_arrive_does_not_begin(client, mo
     assert (stopped.status_code, stopped.json()["code"]) == (409, "stopped")
     assert client.get("/adapt").json()["state"] == "none"
     assert not folders[0].exists()
+
+
+def test_every_operation_has_a_name_a_tag_and_an_example_of_every_answer(client):
+    described = client.get("/openapi.json").json()
+    schemas = described["components"]["schemas"]
+
+    def has_example(content):
+        named = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+        return "example" in content or "examples" in content or "examples" in schemas.get(named, {})
+
+    operations = [one for methods in described["paths"].values() for one in methods.values()]
+    assert len(operations) == 12
+    for one in operations:
+        assert one["operationId"].isalpha()
+        assert one["tags"]
+        assert "421" in one["responses"]
+        for status, answer in one["responses"].items():
+            kinds = set(answer["content"])
+            assert kinds == {"application/zip"} or any(map(has_example, answer["content"].values())), (one, status)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from focus_picker.serve.watchdog import Watchdog
 from tests.served import ROOT, served
 from tests.uploads import deflate_bomb_tiff, example_slices, example_tiff, form, huge_png, zipped
 
@@ -176,3 +177,23 @@ def test_requests_in_flight_are_finished_when_it_stops():
             pass
     thread.join()
     assert answers[0].status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("signs", "ended"),
+    [("!" * 20, False), ("......", True), (".....!" * 3, False), ("!!!!....!......", True)],
+)
+def test_a_service_that_stands_still_is_ended(monkeypatch, signs, ended):
+    ends, looks = [], iter(signs)
+    watchdog = Watchdog(end=lambda: ends.append(True))
+
+    def wait(seconds):
+        sign = next(looks, None)
+        if sign == "!":
+            watchdog.alive()
+        return sign is None
+
+    monkeypatch.setattr(watchdog._over, "wait", wait)
+    with watchdog:
+        pass
+    assert bool(ends) == ended
