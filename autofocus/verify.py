@@ -100,9 +100,10 @@ def _agrees(frame: Frame, focus_um: float, calibration: Calibration) -> bool:
 
 
 def _falls(there: Frame, elsewhere: Sequence[Frame], focus_um: float, calibration: Calibration) -> bool:
-    """Whether every other frame is less sharp, and those that should be clearly so fall by about what is usual.
+    """Whether every other frame is less sharp, those that should be clearly so on both sides or by about what is usual.
 
-    Frames that are too near to the focus, or all far from it, look alike there: they bear nothing out.
+    Frames that are too near to the focus, or all far from it, look alike there: they bear nothing out. How much
+    sharpness falls differs from cell to cell, so that a cell that falls by less than usual is seen from both sides.
     """
     if not elsewhere:
         return False
@@ -112,8 +113,12 @@ def _falls(there: Frame, elsewhere: Sequence[Frame], focus_um: float, calibratio
     fall = there.sharpness - np.array([frame.sharpness for frame in elsewhere])
     error = np.sqrt(error[0] ** 2 + error[1:] ** 2 + 2 * calibration.frame_noise**2)
     clear = usual[0] - usual[1:] >= CLEAR_FALL * error
+    if not (fall > 0).all() or not clear.any():
+        return False
+    seen = clear & (fall > CLEAR_FALL * np.sqrt(2) * calibration.frame_noise)
+    from_both_sides = len(set(np.sign(z_um[1:] - there.z_um)[seen])) > 1
     short = (usual[0] - usual[1:] - fall) / error
-    return bool((fall > 0).all() and clear.any() and short[clear].mean() <= MOST_SHORT)
+    return bool(from_both_sides or short[clear].mean() <= MOST_SHORT)
 
 
 def _taken(z_um: float, frames: Sequence[Frame], depth_um: float) -> bool:

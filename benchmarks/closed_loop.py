@@ -24,11 +24,8 @@ from focus_picker.autofocus.virtual.microscope import virtual_microscope
 from focus_picker.autofocus.virtual.scene import Scene
 from focus_picker.autofocus.virtual.stage import StageVices, VirtualStage
 from focus_picker.dataset.declared import read_json, write_json
-from focus_picker.dataset.files import write_text
-from focus_picker.dataset.stacks import find_stacks
 from focus_picker.models.contract import Model
 from focus_picker.stack_inference.loading import load_model
-from focus_picker.stack_inference.pick import pick_focus
 
 WITHIN_UM = (2.0, 4.0, 10.0)
 VICES = StageVices(backlash_um=0.4, jitter_um=0.03, ringing_um=0.5)
@@ -72,16 +69,11 @@ class Instrument:
         return Limits(lowest_um=0, highest_um=float(np.ptp(self.train[0].defocus_um)), travel_um=20)
 
 
-def train_baseline(stacks: Path, output: Path) -> None:
-    """Train the baseline on recorded stacks, labelled by their own sharpness."""
-    from focus_picker.training.baseline_run import run_baseline
+def train(stacks: Path, output: Path) -> None:
+    """Train as ``autofocus calibrate`` does."""
+    from focus_picker.adaptation.adapt import adapt
 
-    lines = ["image_path,focus_score"]
-    for stack in find_stacks(stacks):
-        best = pick_focus(stack).best_position
-        lines += [f"cell_stacks/{stack.name}/{s.file},{0.2 * (i - best):.4f}" for i, s in enumerate(stack.slices)]
-    write_text(stacks / "focus_labels.csv", "\n".join(lines) + "\n")
-    run_baseline(stacks, output, jobs=1, leak_scan=False)
+    adapt(stacks, output)
 
 
 def own_calibration(instrument: Instrument, work: Path) -> tuple[Calibration, Model]:
@@ -97,7 +89,7 @@ def own_calibration(instrument: Instrument, work: Path) -> tuple[Calibration, Mo
         settings = Settings(limits=instrument.limits)
         plan = Plan(instrument.depth_um, instrument.range_um)
         go_to = partial(_choose, number)
-        calibrate(Microscope(stage, camera, clock), settings, plan, places, go_to, folder, train_baseline)
+        calibrate(Microscope(stage, camera, clock), settings, plan, places, go_to, folder, train)
     return read_calibration(folder), load_model(folder / MODEL_FOLDER)
 
 
@@ -183,14 +175,14 @@ def benchmark(
     work: Annotated[Path, typer.Option(help="Folder for cells and calibrations, kept between runs.")] = Path(
         "build/closed_loop"
     ),
-    train: Annotated[int, typer.Option(min=9, help="Cells that each instrument is calibrated on.")] = 15,
+    learn: Annotated[int, typer.Option(min=9, help="Cells that each instrument is calibrated on.")] = 24,
     test: Annotated[int, typer.Option(min=1, help="Cells that each instrument is tested on.")] = 12,
     runs: Annotated[int, typer.Option(min=1, help="Searches for each instrument and distance.")] = 135,
     only: Annotated[list[str] | None, typer.Option(help="Instruments, by name.", show_default="all")] = None,
 ) -> Report:
     """Calibrate, search and tabulate."""
     chosen = [bench for bench in benches() if only is None or bench.name in only]
-    made = [partial(simulated, bench, train, test, work) for bench in chosen]
+    made = [partial(simulated, bench, learn, test, work) for bench in chosen]
     if only is None or "real_blood" in only:
         made += [partial(lambda found: found, found) for found in _recorded()]
     rows, kept = [], []
@@ -237,12 +229,12 @@ def _summary(kept: Sequence[tuple[str, float, float, Sequence[Outcome]]]) -> lis
 
 
 NOTE = """Virtual microscopes with 0.4 um backlash, 0.03 um jitter of each move, 0.5 um ringing, photon noise and lamp
-flicker. Each calibrates itself first (`autofocus.calibrate`: recorded stacks, baseline model, response on held-out
-stacks); cells of calibration and test are different ones. Errors are distances of the slide from the plane where the
-noise-free cell looks sharpest, in depths of field. Every method starts at the same places (the others at every fourth),
-has the same limits and approaches from below; the others call whatever they find focus. `real_blood`: recorded planes
-of one sample, 0.4 um apart, blended in between; left fields calibrate, right fields test; its depth of field of 0.8 um
-is an estimate."""
+flicker. Each calibrates itself first, as `autofocus calibrate` does (recorded stacks, `adapt` on two thirds of them,
+response on the rest); cells of calibration and test are different ones. Errors are distances of the slide from the
+plane where the noise-free cell looks sharpest, in depths of field. Every method starts at the same places (the others
+at every fourth), has the same limits and approaches from below; the others call whatever they find focus. `real_blood`:
+recorded planes of one sample, 0.4 um apart, blended in between; left fields calibrate, right fields test; its depth of
+field of 0.8 um is an estimate."""
 
 main = partial(run, benchmark)
 

@@ -64,7 +64,7 @@ def _cell(bench: Bench, side: str, number: int, pictures: Sequence[Path], folder
     file = folder / f"{side}_{number:03d}.npz"
     if not file.exists():
         picture = pictures[number * 7919 % len(pictures)] if pictures else None
-        seed = (("train", "test").index(side) + 100, number)
+        seed = (("train", "test").index(side) + 200, number)
         stack = simulate_field(FieldPlan("stack_001", (picture,), seed), _wide(bench.optics), 0.1)[0]
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(file, images=stack.images, defocus_um=stack.defocus_um)
