@@ -103,6 +103,7 @@ class Pool:
         self._free = list(self._workers)
         self._count = asyncio.Semaphore(settings.workers)
         self._alone = asyncio.Lock()
+        self._batches = asyncio.Semaphore(max(1, settings.workers - 1))  # one worker is left to short requests
         self.replaced = 0
         self._replacing: set[asyncio.Task[None]] = set()
 
@@ -124,8 +125,9 @@ class Pool:
     async def ask(self, task: Head, chunks: Sequence[bytes], emit: Emit | None = None) -> tuple[Head, bytes]:
         """Give a request to a worker and return its last answer; those before it go to ``emit``.
 
-        A request of many decoded bytes waits until it is the only such one, so that their memory does not add up. The
-        worker is killed where this is cancelled, which ends its work, or where its time is over.
+        A request of many decoded bytes waits until it is the only such one, so that their memory does not add up; one
+        of many answers waits for another such where it would take the last worker. The worker is killed where this is
+        cancelled, which ends its work, or where its time is over.
 
         Raises
         ------
@@ -133,6 +135,16 @@ class Pool:
             What the worker refuses; ``busy`` where no worker came free in time; ``too_slow``; ``not_decodable`` where
             the worker died.
         """
+        if emit is None:
+            return await self._in_turn(task, chunks, None)
+        await _in_time(self._batches.acquire(), self._settings.work_seconds)
+        try:
+            return await self._in_turn(task, chunks, emit)
+        finally:
+            self._batches.release()
+
+    async def _in_turn(self, task: Head, chunks: Sequence[bytes], emit: Emit | None) -> tuple[Head, bytes]:
+        """Ask, and once more alone where the request turns out to be large."""
         if sum(map(len, chunks)) <= LARGE_BYTES:
             head, content = await self._ask(task | {"alone": False}, chunks, emit)
             if head.get("code") != LARGE:

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,11 @@ class Tasks:
 
     def pick_batch(self, head: Head, content: bytes) -> Iterator[Reply]:
         """Find the best plane of each stack of a request; one that cannot be used stops no other."""
-        for name, files in self._groups(head, content):
+        groups = self._groups(head, content)
+        for _, files in groups:  # the request must not be found large after the first answer, as it then begins anew
+            with suppress(Refusal, InputError):
+                self._admit(head, files, at_once=True)
+        for name, files in groups:
             try:
                 answer = self._picked(name, files, head)
             except (Refusal, InputError) as error:
@@ -125,8 +130,9 @@ class Tasks:
     def unpack(self, head: Head, content: bytes) -> Iterator[Reply]:
         """Write the stacks of a request below the folder that the service gives, under names of our own."""
         folder, groups = Path(head["folder"]), self._groups(head, content)
-        for number, (name, files) in enumerate(groups):
+        for _, files in groups:  # all before the first is written
             self._admit(head, files, at_once=False)
+        for number, (name, files) in enumerate(groups):
             stack, below = stack_of(name, files), folder / f"stack_{number:03d}_cell_0"
             below.mkdir(parents=True)
             if stack.slices[0].page is not None:

@@ -559,6 +559,18 @@ def test_many_stacks_are_many_lines_and_a_bad_one_stops_no_other(client):
     assert (refused.status_code, refused.json()["code"]) == (415, "wrong_type")
 
 
+def test_a_batch_that_turns_out_to_be_large_is_answered_once(client, monkeypatch):
+    def enlarged(content):
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(content)).resize((900, 830)).save(buffer, "JPEG", quality=80)
+        return buffer.getvalue()
+
+    sent = [("a/" + name, content) for name, content in SLICES]
+    sent += [("b/" + name, enlarged(content)) for name, content in SLICES]  # beyond tasks.LARGE_BYTES, decoded
+    lines = client.post("/pick-focus-batch", files=form([("x.zip", zipped(sent))])).text.splitlines()
+    assert [json.loads(line)["stack"] for line in lines] == ["a", "b"]
+
+
 def test_frames_that_arrive_together_are_taken_apart():
     ours, theirs = socket.socketpair()
     with ours, theirs:

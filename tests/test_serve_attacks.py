@@ -130,6 +130,18 @@ def test_a_queue_behind_slow_work_does_not_pile_up(address):
     assert figure(address, "requests_in_flight") == 1
 
 
+def test_batches_leave_a_worker_to_short_requests(address, undisturbed):
+    many = form([("x.zip", zipped([(f"s{place}/{name}", content) for place in range(40) for name, content in SLICES]))])
+    with ThreadPoolExecutor(4) as pool:
+        batches = [pool.submit(httpx.post, f"{address}/pick-focus-batch", files=many, timeout=60) for _ in range(2)]
+        while figure(address, "requests_in_flight") < 3:
+            assert not all(batch.done() for batch in batches)
+        here, elsewhere = pool.map(_seconds_of_an_honest_request, (address, undisturbed))
+        assert not all(batch.done() for batch in batches)
+        assert here < 1 + elsewhere
+        assert {batch.result().status_code for batch in batches} <= {200, 503}
+
+
 ENDLESS = {
     "head": b"GET / HTTP/1.1\r\nHost: localhost\r\n",
     "line": b"GET /",
