@@ -559,7 +559,7 @@ def test_many_stacks_are_many_lines_and_a_bad_one_stops_no_other(client):
     assert (refused.status_code, refused.json()["code"]) == (415, "wrong_type")
 
 
-def test_a_batch_that_turns_out_to_be_large_is_answered_once(client, monkeypatch):
+def test_a_batch_that_turns_out_to_be_large_is_answered_once(client):
     def enlarged(content):
         buffer = io.BytesIO()
         Image.open(io.BytesIO(content)).resize((900, 830)).save(buffer, "JPEG", quality=80)
