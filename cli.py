@@ -380,7 +380,7 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score single images: signed score, 90 % interval, and what it means. CSV on stdout unless told otherwise."""
-    from focus_picker.dataset.files import atomic_path
+    from focus_picker.dataset.files import atomic_text
     from focus_picker.models import DEFAULT_MODEL
     from focus_picker.stack_inference.loading import load_model
     from focus_picker.stack_inference.single_image import find_images, score_files, write_scores
@@ -392,7 +392,7 @@ def score(
     for advice in dict.fromkeys(row.advice for row in rows if row.advice):
         print(f"note: {advice}", file=sys.stderr)
     if output is not None:
-        with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        with atomic_text(output) as file:
             write_scores(rows, file)
         print(f"{output}: {len(rows)} images", file=sys.stderr)
     if as_json:

@@ -18,7 +18,7 @@ from focus_picker.adaptation.network import Tuning, fine_tune
 from focus_picker.adaptation.run_folder import predictions_of, write_tables
 from focus_picker.adaptation.sources import Source, label_source
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.files import sha256_of
+from focus_picker.dataset.files import as_text, sha256_of
 from focus_picker.deep.export import save_h5, to_tflite
 from focus_picker.deep.student import load_trained, with_readout
 from focus_picker.deep.training import deterministic
@@ -109,9 +109,15 @@ def adapt(
         "left_out": count_left_out(labelled),
         "training_seconds": round(time.perf_counter() - started, 1),
         "model_bytes": size,
-        "init": Path(init).name,
+        "init": as_text(Path(init).name),
     }
-    config = {"command": "adapt", "seed": seed, "reverse": reverse, "tuning": asdict(tuning), "init": Path(init).name}
+    config = {
+        "command": "adapt",
+        "seed": seed,
+        "reverse": reverse,
+        "tuning": asdict(tuning),
+        "init": as_text(Path(init).name),
+    }
     write_tables(output, labelled, predictions, metrics, config, history)
     report("writing", 1, 1)
     return metrics

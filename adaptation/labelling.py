@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import as_text
 from focus_picker.dataset.stacks import Stack
 from focus_picker.stack_inference import status
 from focus_picker.stack_inference.batch import pick_many
@@ -72,13 +74,26 @@ def label_stacks(
         Processes.
     report
         Called after each stack.
+
+    Raises
+    ------
+    InputError
+        The name of a stack or a slice is not text.
     """
+    _check_names(stacks)
     step = -score_per_slice if reverse else score_per_slice
     labelled: list[LabelledStack] = []
     for pick in pick_many(stacks, thumbnail_px=THUMBNAIL_PX, jobs=jobs, progress=False):
         labelled.append(labelled_by(stacks[len(labelled)], pick, step))
         report("labelling stacks", len(labelled), len(stacks))
     return labelled
+
+
+def _check_names(stacks: Sequence[Stack]) -> None:
+    for stack in stacks:
+        for name in (stack.name, *(part.file for part in stack.slices)):
+            if as_text(name) != name:
+                raise InputError(f"the name {name} in {stack.path} is not text, which tables of labels are; rename it")
 
 
 def labelled_by(stack: Stack, pick: Pick, step: float) -> LabelledStack:

@@ -50,7 +50,9 @@ def write_tables(
     with atomic_path(output / "history.csv") as temporary:
         losses.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
     with atomic_path(output / TABLE) as temporary:
-        table_of(labelled).to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+        table_of(labelled).to_csv(
+            temporary, index=False, float_format="%.4f", lineterminator="\n", errors="backslashreplace"
+        )
     picked_sheet([one.pick for one in labelled], output / PICTURE)
     plots.save_figure(plots.plot_predicted(predictions, metrics["score_per_slice"]), output / "predicted.png")
     plots.save_figure(_plot_loss(losses), output / "loss_curve.png")

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from focus_picker.dataset.errors import InputError
 
@@ -76,10 +77,28 @@ def refuse_passage(path: Path) -> None:
         raise InputError(f"{path} is a pipe or a device, not a file: save it as a file first.")
 
 
+@contextmanager
+def atomic_text(path: str | Path) -> Iterator[TextIO]:
+    """Yield a file, open for writing UTF-8, that becomes ``path`` as :func:`atomic_path` has it.
+
+    Line ends are written as they come, and names of files that are not text with escapes.
+    """
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        yield file
+
+
 def write_text(path: str | Path, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path``, whole or not at all; names that are not text are written with escapes."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+    """Write ``text`` to ``path``, see :func:`atomic_text`."""
+    with atomic_text(path) as file:
+        file.write(text)
+
+
+def as_text(name: str) -> str:
+    """A file's name with escapes for what is not text in it."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def sha256_of(path: str | Path) -> str:

@@ -233,9 +233,8 @@ def _same_cause(rows: Sequence[QuantityDrift]) -> dict[str, str]:
     """Other meanings of contrast and colour where they changed in proportion to brightness: light scales all three."""
     factor = {row.quantity: row.new_typical / row.reference_typical for row in rows if row.reference_typical > 0}
     light = factor.get("brightness", np.nan)
-    if not np.allclose(
-        [factor.get(name, np.nan) / light for name in ("contrast", "chroma")], 1, rtol=0, atol=PROPORTIONAL
-    ):
+    both = np.array([factor.get(name, np.nan) for name in ("contrast", "chroma")])
+    if not (light > 0 and np.allclose(both / light, 1, rtol=0, atol=PROPORTIONAL)):
         return {}
     return dict.fromkeys(
         ("contrast", "colour"), f"in proportion to brightness (factor {light:.2f}), so by the same cause"

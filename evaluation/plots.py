@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.files import atomic_path
+from focus_picker.dataset import pictures
 from focus_picker.evaluation.metrics import scored
 
 if TYPE_CHECKING:
@@ -26,11 +25,8 @@ MAX_POINTS = 4000  # a scatter of more hides its own density; a fixed random cho
 
 
 def save_figure(figure: "Figure", path: str | Path) -> None:
-    """Write ``figure`` as PNG or another format by its suffix, whole or not at all; InputError for an unknown one."""
-    if Path(path).suffix[1:].lower() not in figure.canvas.get_supported_filetypes():
-        raise InputError(f"no picture can be written as {path}; give a name that ends in .png")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
+    """Write ``figure`` in the size of this project's pictures; see :func:`dataset.pictures.save_figure`."""
+    pictures.save_figure(figure, path, DPI)
 
 
 def plot_importance(importance: pd.Series, cues: set[str], top: int = 25) -> "Figure":

@@ -16,7 +16,7 @@ import pandas as pd
 
 from focus_picker.dataset.declared import Declared, read_json, write_json
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.files import atomic_path, sha256_of
+from focus_picker.dataset.files import as_text, atomic_path, sha256_of
 from focus_picker.evaluation.run_claim import OWNED
 from focus_picker.evaluation.run_metrics import RunMetrics
 
@@ -65,7 +65,7 @@ class Run:
     @property
     def name(self) -> str:
         """Return the name of the run: that of its folder."""
-        return self.path.resolve().name
+        return as_text(self.path.resolve().name)
 
     @property
     def test(self) -> pd.DataFrame:
@@ -83,7 +83,7 @@ def write_run(output: str | Path, predictions: pd.DataFrame, metrics: dict[str, 
     output = Path(output)
     predictions = check_predictions(predictions, "the predictions table")
     with atomic_path(output / PREDICTIONS) as temporary:
-        predictions.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+        predictions.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n", errors="backslashreplace")
         checksum = sha256_of(temporary)
     write_json(output / CONFIG, config)
     write_json(output / ENVIRONMENT, environment())

@@ -14,6 +14,7 @@ import numpy as np
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import atomic_path
 from focus_picker.dataset.images import to_uint8
+from focus_picker.dataset.pictures import take_literally
 from focus_picker.evaluation.plots import COLOURS, GREY, PALE
 from focus_picker.explain.attribution import BLOCK_PX
 from focus_picker.explain.explanation import TOP, BaselinePart, Explanation, NetworkPart, Verdict
@@ -39,6 +40,7 @@ def save_explanation(explanation: Explanation, output: str | Path) -> None:
     from PIL import Image
 
     output, figure = check_output(output), draw_explanation(explanation)
+    take_literally(figure)
     for dpi in DPI:
         drawn, packed = io.BytesIO(), io.BytesIO()
         figure.savefig(drawn, format="png", dpi=dpi)

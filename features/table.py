@@ -87,7 +87,8 @@ def feature_table(
     if faults:
         raise InputError(_fault_sentence(faults, len(paths)))
     values = np.array([rows[digests[str(path)]] for path in paths], np.float32).reshape(len(paths), len(COLUMNS))
-    return pd.DataFrame(values, index=pd.Index([str(path) for path in paths], name="image_path"), columns=list(COLUMNS))
+    names = pd.Index([str(path) for path in paths], dtype=object, name="image_path")  # a name need not be text
+    return pd.DataFrame(values, index=names, columns=list(COLUMNS))
 
 
 def _digests(paths: Sequence[str | Path]) -> tuple[dict[str, str], list[str]]:

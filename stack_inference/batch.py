@@ -9,7 +9,7 @@ from typing import Any
 from joblib import Parallel, delayed
 
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.files import atomic_path
+from focus_picker.dataset.files import atomic_text
 from focus_picker.dataset.progress import track
 from focus_picker.dataset.stacks import Stack
 from focus_picker.models.contract import Model
@@ -77,7 +77,7 @@ def _pick_or_say_why(stack: Stack, options: dict) -> Pick:
 
 def write_picks(picks: Iterable[Pick], output: str | Path) -> None:
     """Write ``picks.csv``, one row a stack, as the picks come; the file appears when all are done, or not at all."""
-    with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_text(output) as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(pick.as_row() for pick in picks)

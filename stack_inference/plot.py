@@ -16,6 +16,7 @@ import numpy as np
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import atomic_path
+from focus_picker.dataset.pictures import check_picture, save_figure, take_literally
 from focus_picker.dataset.progress import track
 from focus_picker.stack_inference import status
 from focus_picker.stack_inference.pick import Pick
@@ -36,7 +37,7 @@ SHEET_PICTURE_PX = (104, 88, 72, 56, 40)  # the first that keeps the sheet below
 MOST_SHEET_BYTES = 300_000
 THUMBNAIL_PX = max(SHEET_PICTURE_PX)  # what a pick has to keep for these pictures
 FRAME_COLOURS = (GREEN, GREY, VERMILION, "#FFFFFF", "#000000")
-SHEET_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG"}
+SHEET_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
 def plot_pick(pick: Pick, output: str | Path) -> None:
@@ -52,16 +53,15 @@ def plot_pick(pick: Pick, output: str | Path) -> None:
     Raises
     ------
     InputError
-        If matplotlib knows no format of that suffix.
+        If the suffix is none of ``dataset.pictures.SUFFIXES``.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    check_picture(output)
     signed = any(np.isfinite(part.score) for part in pick.slices)
     shown = thumbnail_indices(pick) if pick.thumbnails else []
     heights = [2.7] + [1.5] * signed + [1.0] * bool(shown)
     figure = Figure(figsize=(WIDTH_INCH, 1.3 + sum(heights)), dpi=DPI, layout="constrained")
-    _check_suffix(Path(output), FigureCanvasAgg(figure).get_supported_filetypes())
     grid = iter(figure.add_gridspec(len(heights), 1, height_ratios=heights))
     _title(figure, pick)
     _draw_sharpness(figure.add_subplot(next(grid)), pick)
@@ -70,8 +70,7 @@ def plot_pick(pick: Pick, output: str | Path) -> None:
     if shown:
         row = next(grid).subgridspec(1, len(shown))
         _draw_thumbnails([figure.add_subplot(row[column]) for column in range(len(shown))], pick, shown)
-    with atomic_path(output) as temporary:
-        figure.savefig(temporary)
+    save_figure(figure, output, DPI)
 
 
 def plot_picks(picks: Sequence[Pick], output: str | Path) -> list[Path]:
@@ -102,13 +101,13 @@ def picked_sheet(picks: Sequence[Pick], output: str | Path, max_stacks: int = 48
     if not picks or max_stacks < 1:
         raise InputError(f"a sheet of {min(len(picks), max_stacks)} stacks shows nothing: give at least one stack")
     shown = [picks[index] for index in sheet_indices(picks, max_stacks)]
-    _check_suffix(Path(output), SHEET_FORMATS)
+    check_picture(output, SHEET_FORMATS)
     slices = [
         None if pick.best_index is None or not pick.thumbnails else pick.thumbnails[pick.best_index] for pick in shown
     ]
     for size in SHEET_PICTURE_PX:
         sheet = _draw_sheet(shown, slices, size, len(picks))
-        content = _encoded(sheet, SHEET_FORMATS[Path(output).suffix.lstrip(".").lower()])
+        content = _encoded(sheet, SHEET_FORMATS[Path(output).suffix.lower()])
         if len(content) < MOST_SHEET_BYTES:
             break
     with atomic_path(output) as temporary:
@@ -153,11 +152,6 @@ def thumbnail_indices(pick: Pick) -> list[int]:
     if pick.best_index is not None:
         indices[np.argmin(np.abs(indices - pick.best_index))] = pick.best_index
     return sorted({int(index) for index in indices})
-
-
-def _check_suffix(output: Path, known: dict[str, str]) -> None:
-    if output.suffix.lstrip(".").lower() not in known:
-        raise InputError(f"{output} does not end in a picture format: take .png (or {', '.join(sorted(known))}).")
 
 
 def _title(figure: "Figure", pick: Pick) -> None:
@@ -275,6 +269,7 @@ def _encoded(figure: "Figure", kind: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
+    take_literally(figure)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     picture = Image.fromarray(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
@@ -313,4 +308,4 @@ def _label_tile(figure: "Figure", pick: Pick, x: float, y: float) -> None:
     error = f" ± {pick.standard_error:.2f}" if np.isfinite(pick.standard_error) else ""
     text = f"{name}\n{place}{error}, {pick.status}"
     colour = "black" if pick.status == status.OK else VERMILION
-    figure.text(x, y, text, ha="center", va="top", fontsize=6.5, color=colour, parse_math=False)
+    figure.text(x, y, text, ha="center", va="top", fontsize=6.5, color=colour)

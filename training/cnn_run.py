@@ -13,7 +13,7 @@ import pandas as pd
 
 from focus_picker.dataset.declared import read_json
 from focus_picker.dataset.errors import InputError
-from focus_picker.dataset.files import atomic_path, sha256_of, write_text
+from focus_picker.dataset.files import as_text, atomic_path, sha256_of, write_text
 from focus_picker.dataset.stacks import find_stacks
 from focus_picker.deep.export import to_onnx
 from focus_picker.deep.student import load_trained, with_readout
@@ -297,4 +297,4 @@ def _sha256(init: str | Path | None) -> str:
 
 
 def _init_name(init: str | Path | None) -> str:
-    return "random weights" if init is None else Path(init).name
+    return "random weights" if init is None else as_text(Path(init).name)

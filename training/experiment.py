@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import as_text
 from focus_picker.dataset.fingerprints import Fingerprint, fingerprint_of
 from focus_picker.dataset.labels import read_labels, read_truth, training_step, true_scores
 from focus_picker.dataset.leaks import compare_fingerprints, linked_fields
@@ -121,7 +122,7 @@ def load_data(
     truth = read_truth(dataset)
     labels = labels.assign(true_score=true_scores(labels, truth), split=split_fields(labels, seed, linked))
     data = Data(
-        name=dataset.resolve().name,
+        name=as_text(dataset.resolve().name),
         fingerprint=dataset_fingerprint(dataset, labels),
         labels=labels,
         features=features,

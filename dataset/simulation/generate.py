@@ -13,6 +13,7 @@ import pandas as pd
 
 from focus_picker.dataset.declared import write_json
 from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import as_text
 from focus_picker.dataset.parallel import parallel_map
 from focus_picker.dataset.simulation.crops import list_crops
 from focus_picker.dataset.simulation.field import CellStack, FieldPlan, simulate_field
@@ -129,7 +130,7 @@ def simulate_dataset(
             "stacks": stacks,
             "seed": seed,
             "instruments": instruments,
-            "from_images": from_images.name if from_images else None,
+            "from_images": as_text(from_images.name) if from_images else None,
             "source_pixel_um": source_pixel_um if from_images else None,
             "vary": vary_by,
         }
