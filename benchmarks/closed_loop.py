@@ -24,6 +24,8 @@ from focus_picker.autofocus.virtual.microscope import virtual_microscope
 from focus_picker.autofocus.virtual.scene import Scene
 from focus_picker.autofocus.virtual.stage import StageVices, VirtualStage
 from focus_picker.dataset.declared import read_json, write_json
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.files import write_text
 from focus_picker.models.contract import Model
 from focus_picker.stack_inference.loading import load_model
 
@@ -76,9 +78,14 @@ def train(stacks: Path, output: Path) -> None:
     adapt(stacks, output)
 
 
-def own_calibration(instrument: Instrument, work: Path) -> tuple[Calibration, Model]:
-    """Let the virtual microscope calibrate itself on its training scenes; kept below ``work``."""
-    folder = work / "calibrations" / instrument.name
+def own_calibration(instrument: Instrument, work: Path) -> tuple[Calibration, Model] | tuple[None, None]:
+    """Let the virtual microscope calibrate itself on its training scenes; kept below ``work``.
+
+    None where its scores do not tell the side of focus: a microscope that cannot be calibrated is swept.
+    """
+    folder, refusal = work / "calibrations" / instrument.name, work / "calibrations" / f"{instrument.name}.txt"
+    if refusal.exists():
+        return None, None
     if not (folder / CALIBRATION_FILE).exists():
         clock, number = ManualClock(), [0]
         free_um = np.random.default_rng(5).normal(0, 0.3, len(instrument.train))
@@ -89,7 +96,11 @@ def own_calibration(instrument: Instrument, work: Path) -> tuple[Calibration, Mo
         settings = Settings(limits=instrument.limits)
         plan = Plan(instrument.depth_um, instrument.range_um)
         go_to = partial(_choose, number)
-        calibrate(Microscope(stage, camera, clock), settings, plan, places, go_to, folder, train)
+        try:
+            calibrate(Microscope(stage, camera, clock), settings, plan, places, go_to, folder, train)
+        except InputError as error:
+            write_text(refusal, f"{error}\n")
+            return None, None
     return read_calibration(folder), load_model(folder / MODEL_FOLDER)
 
 
@@ -98,7 +109,7 @@ def _choose(number: list[int], x_um: float, _: float) -> None:
 
 
 def outcomes(
-    instrument: Instrument, within_um: float, runs: int, calibration: Calibration, model: Model
+    instrument: Instrument, within_um: float, runs: int, calibration: Calibration | None, model: Model | None
 ) -> list[Outcome]:
     """Search from starts drawn evenly within a distance of focus, with every method from the same starts."""
     rng = np.random.default_rng(int(10 * within_um))
@@ -110,34 +121,38 @@ def outcomes(
         low, high = max(focus_um - within_um, limits.lowest_um), min(focus_um + within_um, limits.highest_um)
         start_um = float(rng.uniform(low, high))
         scope = partial(virtual_microscope, scene, focus_um=focus_um, start_um=start_um, stage=VICES, seed=number)
-        settings = Settings(limits=limits, max_seconds=120, approach_um=2 * calibration.backlash_um)
+        approach_um = 2 * (calibration.backlash_um if calibration else VICES.backlash_um)
+        settings = Settings(limits=limits, max_seconds=120, approach_um=approach_um, depth_um=instrument.depth_um)
         found.append(_ours(scope(), settings, calibration, model, focus_um))
         if number % PEER_EVERY == 0:
-            found += [_peer(name, scope(), settings, calibration, focus_um) for name in PEERS]
+            found += [_peer(name, scope(), settings, focus_um) for name in PEERS]
     return found
 
 
-def _ours(scope: Microscope, settings: Settings, calibration: Calibration, model: Model, focus_um: float) -> Outcome:
+def _ours(
+    scope: Microscope, settings: Settings, calibration: Calibration | None, model: Model | None, focus_um: float
+) -> Outcome:
     start_um = scope.stage.position_um()
     result = focus(scope, settings, calibration, model)
     back = result.succeeded or abs(scope.stage.position_um() - start_um) < 1e-6
-    return Outcome(OURS, result.n_images, result.succeeded, _error(scope, focus_um, calibration), result.seconds, back)
+    return Outcome(OURS, result.n_images, result.succeeded, _error(scope, focus_um, settings), result.seconds, back)
 
 
-def _peer(name: str, scope: Microscope, settings: Settings, calibration: Calibration, focus_um: float) -> Outcome:
+def _peer(name: str, scope: Microscope, settings: Settings, focus_um: float) -> Outcome:
     """Let a peer search within 10 um of its start; it calls whatever it finds focus."""
-    without = settings.model_copy(update={"max_frames": 1000, "depth_um": calibration.depth_um})
+    without = settings.model_copy(update={"max_frames": 1000})
     search = Search(scope, without, None, None, lambda: False, lambda step: None)
     start_um = search.mover.start_um
     place = PEERS[name](search, search.mover.inside(start_um - 10), search.mover.inside(start_um + 10))
     search.mover.to(place, "peer")
-    return Outcome(name, len(search.frames), True, _error(scope, focus_um, calibration), search.seconds, True)
+    return Outcome(name, len(search.frames), True, _error(scope, focus_um, settings), search.seconds, True)
 
 
-def _error(scope: Microscope, focus_um: float, calibration: Calibration) -> float:
+def _error(scope: Microscope, focus_um: float, settings: Settings) -> float:
     scope.clock.sleep_s(1.0)
     assert isinstance(scope.stage, VirtualStage)
-    return (scope.stage.slide_um - focus_um) / calibration.depth_um
+    assert settings.depth_um
+    return (scope.stage.slide_um - focus_um) / settings.depth_um
 
 
 def row_of(instrument: str, within: str, method: str, found: Sequence[Outcome]) -> Row:
@@ -185,17 +200,31 @@ def benchmark(
     made = [partial(simulated, bench, learn, test, work) for bench in chosen]
     if only is None or "real_blood" in only:
         made += [partial(lambda found: found, found) for found in _recorded()]
-    rows, kept = [], []
+    rows, kept, calibrations = [], [], []
     for make in made:
         instrument = make()
         calibration, model = own_calibration(instrument, work)
+        calibrations.append(_calibrated(instrument, calibration))
         for within_um in instrument.within_um:
             found = _kept(work, instrument, within_um, runs, calibration, model)
-            kept.append((instrument.name, within_um, calibration.usable_um, found))
+            kept.append((instrument.name, within_um, found))
             rows += _rows(instrument.name, f"{within_um:g} um", found)
     if output:
-        plot_runs([(within, found) for _, within, _, found in kept], output.with_suffix(".png"))
-    return Report("Closed loop", {"All instruments": _summary(kept), "Each instrument": rows}, output, NOTE)
+        plot_runs([(within, found) for _, within, found in kept], output.with_suffix(".png"))
+    return Report(
+        "Closed loop",
+        {"Calibrations": calibrations, "All instruments": _summary(kept), "Each instrument": rows},
+        output,
+        NOTE,
+    )
+
+
+def _calibrated(instrument: Instrument, calibration: Calibration | None) -> Row:
+    """What the calibration found, or that it was refused."""
+    known: Row = {"instrument": instrument.name, "depth of field, um": instrument.depth_um}
+    if calibration is None:
+        return known | {"usable, um": "refused: scores tell no side; swept"}
+    return known | {"usable, um": calibration.usable_um, "um a score": calibration.um_per_score}
 
 
 def _kept(work: Path, instrument: Instrument, within_um: float, runs: int, *own: Any) -> list[Outcome]:
@@ -218,13 +247,13 @@ def _rows(instrument: str, within: str, found: Sequence[Outcome]) -> list[Row]:
     return [row_of(instrument, within, name, [one for one in found if one.method == name]) for name in (OURS, *PEERS)]
 
 
-def _summary(kept: Sequence[tuple[str, float, float, Sequence[Outcome]]]) -> list[Row]:
+def _summary(kept: Sequence[tuple[str, float, Sequence[Outcome]]]) -> list[Row]:
     rows = []
     for within_um in WITHIN_UM:
-        found = [one for name, within, _, part in kept if within == within_um and name != "real_blood" for one in part]
+        found = [one for name, within, part in kept if within == within_um and name != "real_blood" for one in part]
         if found:
             rows += _rows("simulated", f"{within_um:g} um", found)
-    recorded = [one for name, _, _, part in kept if name == "real_blood" for one in part]
+    recorded = [one for name, _, part in kept if name == "real_blood" for one in part]
     return rows + (_rows("real_blood", "2 um", recorded) if recorded else [])
 
 
