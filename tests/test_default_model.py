@@ -71,7 +71,7 @@ def test_limits_leave_at_most_one_image_in_a_hundred_of_any_kind_confidently_wro
 
 
 def test_confidently_wrong_is_sure_far_and_on_the_other_side():
-    said, truth = np.array([0.8, 0.8, 0.3, -0.8]), np.array([-0.8, -0.3, -0.9, -0.8])
+    said, truth = np.array([0.8, 0.8, 0.3, 0.8]), np.array([-0.8, -0.3, -0.9, 0.8])
     sure = np.array([True, True, False, True])
     assert confidently_wrong(said, truth, sure, STEP).tolist() == [True, False, False, False]
     figures = side_figures(said, truth, sure, STEP)
