@@ -10,8 +10,8 @@ def _known(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-Figure = Annotated[float | None, BeforeValidator(_known)]
-"""A number, None where it is not known: JSON has no NaN."""
+Figure = Annotated[Annotated[float, Field(ge=-1e12, le=1e12)] | None, BeforeValidator(_known)]
+"""A number, None where it is not known: JSON has no NaN. None is near the limits, beyond which products overflow."""
 
 
 class ScoreBin(BaseModel):
@@ -26,7 +26,7 @@ class ScoreBin(BaseModel):
 
 
 class Figures(BaseModel):
-    """What ``evaluation.metrics.evaluate`` found; further metrics of ``METRICS`` are kept as they are."""
+    """What ``evaluation.metrics.evaluate`` found; further metrics are kept as they are."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -39,8 +39,12 @@ class Figures(BaseModel):
     label_grid: Figure = None
     label_floor: Figure = None
     mae_truth: Figure = None
+    mae_unsigned: Figure = None
+    rmse: Figure = None
+    spearman: Figure = None
     sign_accuracy: Figure = None
     coverage: Figure = None
+    interval_width: Figure = None
     by_score: list[ScoreBin] = []
 
 

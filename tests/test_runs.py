@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.evaluation import runs
-from focus_picker.evaluation.run_metrics import RunMetrics
+from focus_picker.evaluation.metrics import METRICS as FIGURES
+from focus_picker.evaluation.run_metrics import Figures, RunMetrics
 from focus_picker.evaluation.runs import (
     COLUMNS,
     dataset_fingerprint,
@@ -111,12 +112,18 @@ def test_a_mixture_of_two_runs_is_refused(run_folder):
         ("", "JSON"),
         ('{"score_per_slice": 0.2}', "test"),
         ('{"score_per_slice": 0.2, "test": {"n_images": 3, "mae": "small"}}', r"test\.mae"),
+        ('{"score_per_slice": 0.2, "test": {"n_images": 3, "mae": 0.1, "rmse": []}}', r"test\.rmse"),
+        ('{"score_per_slice": 0.2, "test": {"n_images": 3, "mae": 1e308}}', r"test\.mae"),
     ],
 )
 def test_broken_metrics_are_refused(run_folder, text, fault):
     (run_folder / "metrics.json").write_text(text)
     with pytest.raises(InputError, match=rf"metrics\.json.*{fault}"):
         read_run(run_folder)
+
+
+def test_every_figure_that_is_printed_is_declared():
+    assert set(FIGURES) <= set(Figures.model_fields)
 
 
 def test_metrics_that_could_not_be_compared_are_not_written(tmp_path):
