@@ -52,7 +52,7 @@ demo: setup
 		"and $(DEMO)/adapted/predicted.png (a model made from those stacks alone)."
 
 test: lint
-	$(PY) -m pytest -n 2
+	$(PY) -m pytest -n 2 --dist loadscope
 
 lint: setup types
 	$(PY) -m ruff check .

@@ -55,7 +55,7 @@ def measure_response(stacks: Sequence[MeasuredStack], depth_um: float) -> Respon
     places = np.arange(-count, count + 1) * depth_um / 2
     score = np.array([_curve(stack.defocus_um, stack.score, places) for stack in stacks])
     sharpness = np.array([_level(stack, places) for stack in stacks])
-    middle, error = _spread(score)
+    middle, error = _spread_of_scores(score, places)
     slope = abs(np.polyfit(places[_near(places, depth_um)], middle[_near(places, depth_um)], 1)[0])
     least = LEAST_SCORE_ERROR * slope * depth_um / 2
     sharp, sharp_error = _spread(sharpness)
@@ -133,6 +133,16 @@ def _level(stack: MeasuredStack, places: np.ndarray) -> np.ndarray:
     """Log sharpness by that at the sharpest plane."""
     at_focus = np.interp(0.0, stack.defocus_um, stack.sharpness)
     return _curve(stack.defocus_um, stack.sharpness - at_focus, places)
+
+
+def _spread_of_scores(curves: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Spread of scores; where the model abstained on every stack, an error as wide as all that scores say elsewhere."""
+    known = np.isfinite(curves).any(axis=0)
+    if known.sum() < 3:
+        raise InputError("The model abstains on nearly every frame here: record more positions, with cells in view.")
+    middle, error = _spread(curves[:, known])
+    span = max(np.ptp(middle), 1e-3)
+    return np.interp(places, places[known], middle), np.interp(places, places[known], error) + span * ~known
 
 
 def _spread(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -74,6 +74,17 @@ def test_scores_that_turn_back_end_the_usable_range():
     assert usable_range(measure_response(stacks, 1.0), 1.0) == pytest.approx(4.0)
 
 
+def test_where_the_model_abstains_nothing_is_known_and_where_it_always_does_there_is_no_response():
+    places = np.arange(-6, 6.1, 0.5)
+    score = np.where(np.abs(places) <= 3, places / 5, np.nan)
+    response = measure_response([MeasuredStack(places, score, -(places**2))] * 4, DEPTH_UM)
+    assert usable_range(response, DEPTH_UM) == 3
+    far = np.abs(response.defocus_um) > 3
+    assert (np.array(response.score_error)[far] >= 1).all()
+    with pytest.raises(InputError, match="abstains"):
+        measure_response([MeasuredStack(places, np.full(len(places), np.nan), -(places**2))] * 4, DEPTH_UM)
+
+
 def test_a_spiral_visits_neighbours_once():
     places = np.array(spiral(25, 10.0))
     assert len({tuple(place) for place in places}) == 25
