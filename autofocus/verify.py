@@ -13,7 +13,7 @@ MOST_LOOKS = 8
 """Frames after which scores are given up and the sweep takes over."""
 
 MOST_BLIND = 2
-"""Frames in a row without a score after which the sweep takes over."""
+"""Frames without any score after which the sweep takes over."""
 
 CLOSE = 0.35
 """Depths of field within which a frame counts as taken at a place: it looks the same there."""
@@ -73,20 +73,23 @@ def confirmed_place(belief: Belief, frames: Sequence[Frame], calibration: Calibr
     These must hold: two frames apart from each other have scores that fit there; the belief leaves no room for another
     place; a frame was taken there whose own score is near zero; and sharpness falls from it to the frames taken
     elsewhere, by what the calibration knows of it. Scores alone come to rest on a flank where they mistake the side or
-    are off everywhere.
+    are off everywhere. A model may abstain in focus, where an image has no side: then scores that fit and sharpness
+    that falls must be there on both sides.
     """
     focus_um, depth_um = belief.focus_um, calibration.depth_um
     there = min(frames, key=lambda frame: abs(frame.z_um - focus_um))
     elsewhere = [frame for frame in frames if abs(frame.z_um - there.z_um) > CLOSE * depth_um]
     agreeing = [frame.z_um for frame in frames if _agrees(frame, focus_um, calibration)]
+    abstained = there.score != there.score
+    both_sides = len(set(np.sign(np.array(agreeing) - there.z_um))) > 1
     holds = (
         len(agreeing) > 1
         and max(agreeing) - min(agreeing) >= APART * depth_um
         and belief.within(focus_um, depth_um / 2) >= SURE_WITHIN_HALF
         and belief.within(focus_um, depth_um) >= 1 - DOUBT_BEYOND_ONE
         and abs(there.z_um - focus_um) <= CLOSE * depth_um
-        and abs(there.score) * calibration.um_per_score <= depth_um
-        and _falls(there, elsewhere, focus_um, calibration)
+        and (both_sides if abstained else abs(there.score) * calibration.um_per_score <= depth_um)
+        and _falls(there, elsewhere, focus_um, calibration, both_sides_needed=abstained)
     )
     return focus_um if holds else None
 
@@ -99,7 +102,9 @@ def _agrees(frame: Frame, focus_um: float, calibration: Calibration) -> bool:
     return bool(away <= USUAL * np.hypot(response.at("score_error", defocus), shared))
 
 
-def _falls(there: Frame, elsewhere: Sequence[Frame], focus_um: float, calibration: Calibration) -> bool:
+def _falls(
+    there: Frame, elsewhere: Sequence[Frame], focus_um: float, calibration: Calibration, *, both_sides_needed: bool
+) -> bool:
     """Whether every other frame is less sharp, those that should be clearly so on both sides or by about what is usual.
 
     Frames that are too near to the focus, or all far from it, look alike there: they bear nothing out. How much
@@ -118,7 +123,7 @@ def _falls(there: Frame, elsewhere: Sequence[Frame], focus_um: float, calibratio
     seen = clear & (fall > CLEAR_FALL * np.sqrt(2) * calibration.frame_noise)
     from_both_sides = len(set(np.sign(z_um[1:] - there.z_um)[seen])) > 1
     short = (usual[0] - usual[1:] - fall) / error
-    return bool(from_both_sides or short[clear].mean() <= MOST_SHORT)
+    return bool(from_both_sides or (not both_sides_needed and short[clear].mean() <= MOST_SHORT))
 
 
 def _taken(z_um: float, frames: Sequence[Frame], depth_um: float) -> bool:
@@ -127,5 +132,5 @@ def _taken(z_um: float, frames: Sequence[Frame], depth_um: float) -> bool:
 
 
 def _blind(frames: Sequence[Frame]) -> bool:
-    """Whether the last frames had no score."""
-    return len(frames) >= MOST_BLIND and all(frame.score != frame.score for frame in frames[-MOST_BLIND:])
+    """Whether no frame had a score; beside one that had, others may abstain because they are in focus."""
+    return len(frames) >= MOST_BLIND and all(frame.score != frame.score for frame in frames)
