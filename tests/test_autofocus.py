@@ -60,6 +60,19 @@ def test_backlash_is_taken_up_from_below():
         assert scope.stage.sent_to[-1] == last.z_um > scope.stage.sent_to[-2]
 
 
+@pytest.mark.parametrize("start_um", [-4.0, -0.2, 3.0])
+def test_a_model_that_abstains_in_focus_confirms_it_from_both_sides(start_um):
+    def abstaining(images):
+        score = written(images)
+        return np.where(np.abs(score) < 0.1, np.nan, score)
+
+    result = focused(microscope(start_um=start_um), model=known_model(abstaining))
+    assert result.method == "two_frames"
+    assert abs(result.z_after) < DEPTH_UM / 2
+    scored = [step for step in result.steps if step.score == step.score]
+    assert min(step.z_um for step in scored) < 0 < max(step.z_um for step in scored)
+
+
 def test_a_wrong_side_is_found_out_and_nothing_but_focus_is_confirmed():
     """Scores with the side turned round lead away; more frames say so, and sharpness decides where focus is."""
     result = focused(microscope(start_um=2.5), model=known_model(lambda images: -written(images)))
