@@ -221,6 +221,33 @@ def test_an_interrupted_command_leaves_no_draft_and_no_worker(number, tmp_path):
     assert not group_lives(process.pid), "a worker is left"
 
 
+def test_a_terminated_pick_leaves_no_table_and_no_worker(stack, tmp_path):
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(2000):
+        (many / f"stack_{number}").symlink_to(stack)
+    process = subprocess.Popen(
+        [sys.executable, "cli.py", "pick-focus", str(many), "--jobs", "2", "--output", str(tmp_path / "picks.csv")],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while members(process.pid) < 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert "interrupted" in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert not list(tmp_path.glob("*.csv*"))
+    while group_lives(process.pid) and time.monotonic() < deadline + 30:
+        time.sleep(0.1)
+    assert not group_lives(process.pid), "a worker is left"
+
+
+def members(number: int) -> int:
+    """Processes of a group; worker processes are among them."""
+    groups = [stat.read_text().rsplit(")", 1)[1].split()[2] for stat in Path("/proc").glob("[0-9]*/stat")]
+    return groups.count(str(number))
+
+
 def group_lives(number: int) -> bool:
     try:
         os.killpg(number, 0)
