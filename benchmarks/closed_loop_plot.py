@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 SHOWN_DEPTHS = 3.0  # errors beyond are drawn at the edge
+FRAMES = (2, 3, 4, 6, 10, 20, 40)  # labelled on the axis
 
 
 class Found(Protocol):
@@ -39,6 +40,8 @@ def plot_runs(parts: Sequence[tuple[float, Sequence[Found]]], path: Path) -> Non
         panel.axhline(0.5, color="0.5", lw=0.8)
         panel.axhline(1.0, color="0.2", lw=0.8)
         panel.set(title=f"start within {within:g} um", xlabel="frames", xscale="log")
+        panel.set_xticks(FRAMES, [str(number) for number in FRAMES])
+        panel.minorticks_off()
     panels[0][0].set_ylabel("distance from the sharpest plane, depths of field")
     panels[0][-1].legend(fontsize=7, markerscale=3)
     figure.tight_layout()
