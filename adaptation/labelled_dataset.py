@@ -48,7 +48,7 @@ def write_dataset(labelled: Sequence[LabelledStack], output: str | Path) -> None
         rows = [row for one in kept for row in _write_stack(one, draft)]
         pd.DataFrame(rows).to_csv(draft / LABELS_FILE, index=False, float_format="%.5f", lineterminator="\n")
         table_of(labelled).to_csv(draft / TABLE, index=False, float_format="%.4f", lineterminator="\n")
-        picked_sheet([one.pick for one in labelled], draft / PICTURE)
+        picked_sheet([one.shown for one in labelled], draft / PICTURE)
         if output.exists():
             output.rmdir()
         draft.rename(output)

@@ -5,7 +5,7 @@ as sharpness is on the microscope at hand and owes nothing to a model. Stacks th
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,11 @@ class LabelledStack:
     pick: Pick
     score: np.ndarray
     left_out: str
+
+    @property
+    def shown(self) -> Pick:
+        """The pick as a picture of what was labelled shows it: with the reason of a stack that is left out."""
+        return replace(self.pick, status=self.left_out) if self.left_out else self.pick
 
 
 def label_stacks(

@@ -53,7 +53,7 @@ def write_tables(
         table_of(labelled).to_csv(
             temporary, index=False, float_format="%.4f", lineterminator="\n", errors="backslashreplace"
         )
-    picked_sheet([one.pick for one in labelled], output / PICTURE)
+    picked_sheet([one.shown for one in labelled], output / PICTURE)
     plots.save_figure(plots.plot_predicted(predictions, metrics["score_per_slice"]), output / "predicted.png")
     plots.save_figure(_plot_loss(losses), output / "loss_curve.png")
     write_run(output, predictions, dict(metrics), dict(config))

@@ -1,5 +1,7 @@
 """Stacks that label themselves: known zeros, what is left out, the data set that is written, and the two checks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from focus_picker.adaptation.direction import direction_warning
 from focus_picker.adaptation.examples import read_examples
 from focus_picker.adaptation.labelled_dataset import check_dataset
-from focus_picker.adaptation.labelling import label_stacks, slice_places
+from focus_picker.adaptation.labelling import label_stacks, labelled_by, slice_places
 from focus_picker.cli import main
 from focus_picker.dataset.labels import read_labels, read_truth
 from focus_picker.dataset.stacks import find_stacks
@@ -67,6 +69,12 @@ def test_stacks_that_do_not_tell_are_left_out_and_counted(simulated, tmp_path, c
     table = pd.read_csv(tmp_path / "data" / "labelling.csv").set_index("stack")
     assert table.loc["end", "labelled_slices"] == 0
     assert pd.isna(table.loc["whole", "left_out"])
+
+
+def test_the_picture_says_why_a_stack_is_left_out(stacks, labelled):
+    vague = replace(labelled[0].pick, standard_error=0.5)
+    assert labelled_by(stacks[0], vague, 0.2).shown.status == "uncertain"
+    assert labelled[0].shown == labelled[0].pick
 
 
 def test_the_written_data_set_is_complete_and_the_input_untouched(simulated, written):
