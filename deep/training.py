@@ -135,15 +135,18 @@ def train(
     return pd.DataFrame(history)
 
 
+compiled = tf.function
+"""Compiling takes as long as some hundred steps: tests of what comes after a training do without."""
+
+
 def _train_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Loss) -> Callable:
-    @tf.function
     def step(inputs: tf.Tensor, targets: dict[str, tf.Tensor]) -> tf.Tensor:
         with tf.GradientTape() as tape:
             value = loss(model(inputs, training=True), targets)
         optimizer.apply(tape.gradient(value, model.trainable_variables), model.trainable_variables)
         return value
 
-    return step
+    return compiled(step)
 
 
 def _checked(value: tf.Tensor, epoch: int, step: int) -> float:

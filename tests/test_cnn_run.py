@@ -63,6 +63,7 @@ def run(dataset, preset, decoded, tmp_path_factory) -> Path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(images.READERS, "JPEG", counting)  # one job is this process
+        patch.setattr("focus_picker.deep.training.compiled", lambda step: step)
         assert main(arguments) == 0
     return folder
 

@@ -71,6 +71,13 @@ def test_auxiliary_loss_is_quadratic_near_and_linear_far():
 # Training
 
 
+@pytest.fixture(autouse=True, scope="module")
+def uncompiled():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("focus_picker.deep.training.compiled", lambda step: step)
+        yield
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hybrid")
