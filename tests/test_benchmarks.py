@@ -11,18 +11,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import default_parts
 from benchmarks.closed_loop_peers import PEERS
 from benchmarks.report import Report, markdown, run, seconds
 from focus_picker.autofocus.search import Search
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.simulation.generate import simulate_dataset
-from focus_picker.dataset.simulation.instrument import load_instrument
+from focus_picker.dataset.simulation.instrument import Camera, load_instrument
+from focus_picker.dataset.simulation.preparation import Preparation
+from focus_picker.deep.student import build_student, load_trained, start_from
+from focus_picker.models import DEFAULT_MODEL
+from focus_picker.models.bins import DEFAULT_BINS
+from focus_picker.training import default_data
 from tests.made_microscope import DEPTH_UM, microscope, settings
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = (
-    "attribution", "closed_loop", "default_model", "features", "latency", "own_microscope", "realism", "serve",
-    "simulation", "stacks",
+    "attribution", "closed_loop", "default_model", "default_parts", "features", "latency", "own_microscope", "realism",
+    "serve", "simulation", "stacks",
 )  # fmt: skip
 
 
@@ -102,6 +108,56 @@ def test_default_model(tmp_path, data):
     by_name = dict(zip(figures[0], figures[1], strict=True))
     assert by_name["images"] == "22"
     assert float(by_name["spearman"]) > 0.3  # its own simulation
+
+
+def test_default_parts(tmp_path, data, monkeypatch):
+    given = {}
+
+    def train_stage(stage, windows, folder, *_):
+        """Keep what a network would learn from; the shipped one answers, which was trained elsewhere."""
+        given[folder.name] = windows
+        student = build_student(DEFAULT_BINS, n_auxiliary=windows.features.shape[1], size=stage.window_px)
+        start_from(student, load_trained(DEFAULT_MODEL.with_name("best_model.h5")))
+        return student
+
+    monkeypatch.setattr(default_parts, "train_stage", train_stage)
+    monkeypatch.setattr(default_parts, "is_validation", lambda stack: stack % 2 == 1)
+    for name, value in {"STACKS_PER_SHARD": 9, "STACKS_PER_MICROSCOPE": 1, "PLANES": 4, "WIDEST_PX": 40}.items():
+        monkeypatch.setattr(default_data, name, value)
+    shutil.copytree(data / "simulated", tmp_path / "other_optics" / "microscope_a")
+    (tmp_path / "wbc_crops").mkdir()
+    for stack in (data / "simulated" / "cell_stacks").iterdir():
+        for picture in stack.glob("[3-7].jpg"):
+            shutil.copy(picture, tmp_path / "wbc_crops" / f"{stack.name}_{picture.name}")
+    words = ["--data", tmp_path, "--work", tmp_path / "work", "--stacks", 9, "--jobs", 1]
+    parts, kinds = ran("default_parts", tmp_path / "table.md", *words, "--kinds", "grey")
+    assert [row[0] for row in parts[1:]] == [
+        "everything", "without its specimen", "without its optics", "without its camera", "pixel and aperture known"
+    ]  # fmt: skip
+    assert float(parts[1][3]) > 0.7  # the shipped network on the shipped dry50
+    assert [row[0] for row in kinds[1:]] == ["grey"]
+    grey = default_data.ALL_KINDS.index("grey")
+    assert (given["everything"].kind == grey).any()
+    assert not (given["no_grey"].kind == grey).any()
+    pairs = zip(given["everything"].image, given["known_scale"].image, strict=True)
+    assert np.mean([not np.array_equal(*pair) for pair in pairs]) > 0.9
+
+
+def test_a_part_that_is_left_out_is_the_shipped_instruments():
+    drawn = {part: draw("oil", np.random.default_rng(0)) for part, draw in default_parts.PARTS.items()}
+    assert drawn["specimen"].preparation == Preparation()
+    assert drawn["specimen"].camera == drawn["optics"].camera != drawn["camera"].camera == Camera()
+    assert drawn["optics"].numerical_aperture != drawn["camera"].numerical_aperture
+
+
+@pytest.mark.parametrize("pixel_um", [0.08, 0.25])
+def test_a_known_scale_gives_every_microscope_the_same_pixel(pixel_um):
+    """A bar of 3 um is as many pixels wide whatever the camera's pixel was."""
+    image = np.zeros((200, 200, 3), np.uint8)
+    half = round(1.5 / pixel_um)
+    image[:, 100 - half : 100 + half] = 200
+    width = (default_parts.resampled(image, pixel_um, 0.8)[100, :, 0] > 100).sum()
+    assert width == pytest.approx(3 / (0.54 / 4 / 0.8) * default_parts.SAMPLING, abs=3)
 
 
 def test_realism(tmp_path, data):

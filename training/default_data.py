@@ -3,7 +3,7 @@
 A shard depends on its number and the seed alone, so that an interrupted or a later run adds to what is there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -80,24 +80,48 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"shard_{number:04d}.npz"
 
 
-def make_shards(crops: Path, folder: Path, stacks: int, jobs: int, kinds: Sequence[str] = tuple(KINDS)) -> None:
-    """Make the shards that are not there yet, until there are ``stacks`` stacks of the given kinds."""
+def draw(kind: str, rng: np.random.Generator) -> Instrument:
+    """Draw a microscope of a kind, or a relative of a shipped instrument."""
+    if kind in KINDS:
+        return draw_instrument(kind, rng)
+    return vary(load_instrument(kind), VARY, rng).model_copy(update={"preparation": Preparation()})
+
+
+def make_shards(
+    crops: Path,
+    folder: Path,
+    stacks: int,
+    jobs: int,
+    kinds: Sequence[str] = tuple(KINDS),
+    drawn: Callable[[str, np.random.Generator], Instrument] = draw,
+) -> None:
+    """Make the shards that are not there yet, until there are ``stacks`` stacks of the given kinds.
+
+    ``drawn`` gives the microscope of a kind; a function of a module, as other processes call it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = [path for path in sorted(crops.rglob("*.jpg")) if crop_is_for_training(path)]
     count = -(-stacks // STACKS_PER_SHARD)
     missing = [number for number in range(count) if not shard_path(folder, number).is_file()]
-    for _ in parallel_map(partial(make_shard, folder, pictures, kinds), missing, "simulating shards", jobs=jobs):
+    make = partial(make_shard, folder, pictures, kinds, drawn)
+    for _ in parallel_map(make, missing, "simulating shards", jobs=jobs):
         pass
 
 
-def make_shard(folder: Path, pictures: list[Path], kinds: Sequence[str], number: int) -> None:
+def make_shard(
+    folder: Path,
+    pictures: list[Path],
+    kinds: Sequence[str],
+    drawn: Callable[[str, np.random.Generator], Instrument],
+    number: int,
+) -> None:
     """Simulate one shard; kinds of microscope take turns."""
     first = 0 if kinds[0] in KINDS else SHIPPED_FROM
     parts = []
     for place in range(0, STACKS_PER_SHARD, STACKS_PER_MICROSCOPE):
         kind = kinds[(place // STACKS_PER_MICROSCOPE + number) % len(kinds)]
-        rng = np.random.default_rng((SEED, number, place + first))
-        instrument = draw(kind, rng)
+        rng = randomness(first + number * STACKS_PER_SHARD + place)
+        instrument = drawn(kind, rng)
         for stack in range(place, place + STACKS_PER_MICROSCOPE):
             picture = pictures[int(rng.integers(len(pictures)))] if rng.random() < PICTURE_SHARE else None
             image, score = simulate_windows(picture, instrument, rng)
@@ -109,11 +133,11 @@ def make_shard(folder: Path, pictures: list[Path], kinds: Sequence[str], number:
         np.savez(temporary, **dict(zip(ARRAYS, arrays, strict=True)))  # type: ignore[arg-type]  # names, not options
 
 
-def draw(kind: str, rng: np.random.Generator) -> Instrument:
-    """Draw a microscope of a kind, or a relative of a shipped instrument."""
-    if kind in KINDS:
-        return draw_instrument(kind, rng)
-    return vary(load_instrument(kind), VARY, rng).model_copy(update={"preparation": Preparation()})
+def randomness(stack: int) -> np.random.Generator:
+    """What a microscope is drawn from, and then all of its stacks: by the number of the first of them."""
+    first = SHIPPED_FROM if stack >= SHIPPED_FROM else 0
+    number, place = divmod(stack - first, STACKS_PER_SHARD)
+    return np.random.default_rng((SEED, number, place - place % STACKS_PER_MICROSCOPE + first))
 
 
 def simulate_windows(

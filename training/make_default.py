@@ -83,8 +83,8 @@ class Stage:
 
 
 STAGES = (
-    Stage("without_some_kinds", 600_000, 3e-3, 80, strangers=True),
-    Stage("all_kinds", 600_000, 2e-3, 80),
+    Stage("without_some_kinds", 400_000, 3e-3, 80, strangers=True),
+    Stage("all_kinds", 800_000, 2e-3, 80),
     Stage("whole_window", 100_000, 1e-3, 128),
 )
 
