@@ -4,12 +4,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
+from focus_picker.dataset.simulation.kinds import KINDS
+from focus_picker.deep.runtime import load_student
 from focus_picker.deep.window import SHIFT_PX, WINDOW_PX
 from focus_picker.evaluation.sides import confidently_wrong, side_figures
+from focus_picker.models import DEFAULT_WEIGHTS
 from focus_picker.models.bins import DEFAULT_BINS
-from focus_picker.training import default_data
+from focus_picker.training import default_data, make_default
 from focus_picker.training.default_data import REACH, crop_is_for_training, load_shards, make_shards
 from focus_picker.training.default_limits import is_sure, kinds_table, learn_limits
 
@@ -62,7 +66,8 @@ def test_limits_leave_at_most_one_image_in_a_hundred_of_any_kind_confidently_wro
     distribution, score, kind = strangers()
     limits = learn_limits(distribution, score, kind, STEP)
     assert 0 < limits.other_side < 0.04
-    table = kinds_table(distribution, score, kind, limits, STEP).set_index("kind")
+    sure, said = is_sure(distribution, limits, STEP), DEFAULT_BINS.quantile(distribution, 0.5)
+    table = kinds_table(said, sure, score, kind, STEP).set_index("kind")
     assert table["confidently_wrong"].max() <= 0.01
     assert table.loc["good", "sign_where_sure"] == 1
     assert table.loc["mirrored", "unsure"] > table.loc["good", "unsure"]
@@ -84,3 +89,30 @@ def test_limits_are_loose_where_nothing_is_wrong():
     limits = learn_limits(distribution.repeat(5, axis=0), np.repeat([0.8, 0.8, 0.3, -0.8], 5), np.repeat("a", 20), STEP)
     assert limits.other_side == 0.5  # nothing is wrong, nothing needs a limit
     assert is_sure(distribution, limits, STEP).all()
+
+
+def test_the_command_makes_a_model_and_states_where_it_holds(crops, tmp_path, monkeypatch):
+    models, stage = tmp_path / "models", make_default.Stage
+    models.mkdir()
+    for name, value in {"STACKS_PER_SHARD": 9, "STACKS_PER_MICROSCOPE": 1, "PLANES": 4, "WIDEST_PX": 40}.items():
+        monkeypatch.setattr(default_data, name, value)
+    for name, value in {
+        "MODELS": models,
+        "METRICS": models / "metrics.csv",
+        "KINDS_TABLE": models / "kinds.csv",
+        "TEST_STACKS": 1,
+        "BATCH": 8,
+        "STAGES": (stage("some_kinds", 16, 1e-3, 80, strangers=True), stage("all_kinds", 16, 1e-3, 128)),
+        "known_instruments": lambda: ["dry40"],
+        "is_validation": lambda stack: stack % 2 == 1,
+    }.items():
+        monkeypatch.setattr(make_default, name, value)
+    monkeypatch.setattr("focus_picker.deep.training.compiled", lambda step: step)
+    make_default.main(crops, tmp_path / "work", stacks=9, effort=1.0, start=DEFAULT_WEIGHTS, jobs=1)
+    kinds = pd.read_csv(models / "kinds.csv")
+    assert set(kinds["kind"][kinds["spearman_left_out"].notna()]) <= set(make_default.HELD_KINDS) <= set(KINDS)
+    assert (models / "metrics.csv").read_text().count("focus_model,dry40") == 1
+    student = load_student(models / "focus_model.tflite")
+    assert not student.side.calibrated  # measured in simulation, which is no user's microscope
+    assert student.judge_windows(np.full((2, WINDOW_PX, WINDOW_PX, 3), 127, np.uint8)).score.shape == (2,)
+    assert (models / "best_model.h5").is_file()

@@ -57,13 +57,15 @@ def is_sure(distribution: np.ndarray, limits: Limits, score_per_slice: float) ->
 
 
 def kinds_table(
-    distribution: np.ndarray, score: np.ndarray, kind: np.ndarray, limits: Limits, score_per_slice: float
+    said: np.ndarray, sure: np.ndarray, score: np.ndarray, kind: np.ndarray, score_per_slice: float
 ) -> pd.DataFrame:
-    """Figures of each kind: Spearman, error, sign beyond one slice where sure, share unsure, confidently wrong."""
-    median, sure = DEFAULT_BINS.quantile(distribution, 0.5), is_sure(distribution, limits, score_per_slice)
+    """Figures of each kind: Spearman, error, sign beyond one slice where sure, share unsure, confidently wrong.
+
+    ``said`` are the predicted scores ``(N,)`` and ``sure`` whether they come with a side, ``score`` is the truth.
+    """
     rows = []
     for name in pd.unique(kind):
         own = kind == name
-        figures = side_figures(median[own], score[own], sure[own], score_per_slice)
+        figures = side_figures(said[own], score[own], sure[own], score_per_slice)
         rows.append({"kind": name, "images": int(own.sum()), **figures})
     return pd.DataFrame(rows).drop(columns="sign")

@@ -35,7 +35,7 @@ from focus_picker.training.default_data import (
     load_shards,
     make_shards,
 )
-from focus_picker.training.default_limits import Limits, kinds_table, learn_limits
+from focus_picker.training.default_limits import Limits, is_sure, kinds_table, learn_limits
 
 if TYPE_CHECKING:
     import keras
@@ -55,6 +55,8 @@ AUXILIARY = 1.0  # weight of predicting the handcrafted features: the cues to th
 GREY_SHARE = 0.15  # of the images lose their colour
 MODELS = DEFAULT_MODEL.parent
 METRICS = MODELS / "metrics.csv"
+HELD_TABLE = "held_kinds.csv"
+KINDS_TABLE = MODELS / "kinds.csv"
 
 
 @dataclass(frozen=True)
@@ -195,8 +197,9 @@ def ask_strangers(student: "keras.Model", windows: Windows, size: int, work: Pat
     predicted = distributions(student, strangers.image, size)
     kind = np.array(ALL_KINDS)[strangers.kind]
     limits = learn_limits(predicted, strangers.score, kind, SCORE_PER_SLICE)
-    table = kinds_table(predicted, strangers.score, kind, limits, SCORE_PER_SLICE)
-    write_text(work / "held_kinds.csv", table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    said = DEFAULT_BINS.quantile(predicted, 0.5)
+    table = kinds_table(said, is_sure(predicted, limits, SCORE_PER_SLICE), strangers.score, kind, SCORE_PER_SLICE)
+    write_text(work / HELD_TABLE, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
     print(table.to_string(index=False), limits, sep="\n", flush=True)
     return limits
 
@@ -215,11 +218,24 @@ def ship(student: "keras.Model", windows: Windows, limits: Limits, crops: Path, 
     trials = try_variants(model, side, seen, held, windows.score[validation])
     shipped = choose_variant(trials, ("fp16",))
     write_models(MODELS, model, trials, shipped, None, seen)
+    write_kinds(shipped.student, windows.select(validation), pd.read_csv(work / HELD_TABLE))
     results = pd.DataFrame(
         [test(shipped.student, name, *load(simulated(name, crops, work, jobs), jobs)) for name in known_instruments()]
     )
     write_metrics(results)
     return results
+
+
+def write_kinds(student: "Student", held: Windows, strangers: pd.DataFrame) -> None:
+    """Write where the shipped file holds: figures of stacks held back by kind, and Spearman before it had met three."""
+    from focus_picker.deep.window import centre
+
+    judged = student.judge_windows(np.ascontiguousarray(centre(held.image)))
+    kind, sure = np.array(ALL_KINDS)[held.kind], judged.status != UNSURE
+    table = kinds_table(judged.score, sure, held.score, kind, SCORE_PER_SLICE)
+    left_out = strangers.set_index("kind")["spearman"].rename("spearman_left_out")
+    table = table.join(left_out, on="kind")
+    write_text(KINDS_TABLE, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
 
 
 def limited(side: "StudentSide", limits: Limits) -> "StudentSide":
