@@ -85,9 +85,9 @@ class Stage:
 
 
 STAGES = (
-    Stage("without_some_kinds", 400_000, 3e-3, 80, strangers=True),
-    Stage("all_kinds", 800_000, 2e-3, 80),
-    Stage("whole_window", 100_000, 1e-3, 128),
+    Stage("without_some_kinds", 800_000, 3e-3, 80, strangers=True),
+    Stage("all_kinds", 1_600_000, 2e-3, 80),
+    Stage("whole_window", 200_000, 1e-3, 128),
 )
 
 
@@ -212,7 +212,7 @@ def ship(student: "keras.Model", windows: Windows, limits: Limits, crops: Path, 
 
     validation = np.array([is_validation(int(stack)) for stack in windows.stack])
     model = with_readout(student, DEFAULT_BINS)
-    seen = np.ascontiguousarray(centre(windows.image[~validation][::4]))
+    seen = np.ascontiguousarray(centre(windows.image[np.flatnonzero(~validation)[::4]]))
     held = np.ascontiguousarray(centre(windows.image[validation]))
     side = limited(calibrate(model, DEFAULT_BINS, seen, held, windows.score[validation], SCORE_PER_SLICE), limits)
     trials = try_variants(model, side, seen, held, windows.score[validation])
