@@ -113,8 +113,13 @@ def load_trained(path: str | Path) -> keras.Model:
     return model
 
 
-def start_from(student: keras.Model, trained: keras.Model) -> None:
+def start_from(student: keras.Model, trained: keras.Model) -> bool:
     """Copy a trained student's backbone, and its head where the bins are the same, into a new one in place.
+
+    Returns
+    -------
+    bool
+        Whether the head was copied too.
 
     Raises
     ------
@@ -123,8 +128,10 @@ def start_from(student: keras.Model, trained: keras.Model) -> None:
     """
     copy_backbone(trained, student)
     theirs, ours = trained.get_layer(LOGITS), student.get_layer(LOGITS)
-    if [w.shape for w in theirs.get_weights()] == [w.shape for w in ours.get_weights()]:
+    same = [w.shape for w in theirs.get_weights()] == [w.shape for w in ours.get_weights()]
+    if same:
         ours.set_weights(theirs.get_weights())
+    return same
 
 
 def copy_backbone(source: keras.Model, target: keras.Model) -> None:

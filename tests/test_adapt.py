@@ -13,7 +13,9 @@ from focus_picker.adaptation.labelling import label_stacks
 from focus_picker.cli import main
 from focus_picker.dataset.images import read_image
 from focus_picker.dataset.stacks import find_stacks
+from focus_picker.deep.window import SHIFT_PX, WINDOW_PX
 from focus_picker.evaluation.runs import read_run
+from focus_picker.models import DEFAULT_WEIGHTS
 from focus_picker.models.bins import DEFAULT_BINS
 from focus_picker.models.feature_head import pooled, turned
 from focus_picker.models.side_file import write_model
@@ -22,8 +24,10 @@ keras = pytest.importorskip("keras", reason="adapting needs the extra train")
 
 from focus_picker.adaptation.adapt import adapt  # noqa: E402
 from focus_picker.adaptation.cross_validation import LeftOut, best_share  # noqa: E402
-from focus_picker.adaptation.network import Tuning  # noqa: E402
+from focus_picker.adaptation.network import Tuning, fine_tune  # noqa: E402
 from focus_picker.deep.runtime import Student, load_student  # noqa: E402
+from focus_picker.deep.student import LOGITS, load_trained  # noqa: E402
+from focus_picker.deep.training import deterministic  # noqa: E402
 
 PROMISED = {
     "best_model.h5", "config.json", "environment.json", "focus_model.json", "focus_model.tflite", "history.csv",
@@ -164,3 +168,24 @@ def test_words_say_two_frames_where_one_shows_no_sign(examples):
 def test_one_stack_tells_nothing_about_more_stacks(stacks):
     alone = read_examples(label_stacks(stacks[:1]), 0.2)
     assert np.isnan(gain_of_doubling(alone, seed=0))
+
+
+def test_fine_tuning_keeps_a_share_of_the_start():
+    start = load_trained(DEFAULT_WEIGHTS)
+    rng = np.random.default_rng(0)
+    windows = rng.integers(0, 255, (32, WINDOW_PX + SHIFT_PX, WINDOW_PX + SHIFT_PX, 3), dtype=np.uint8)
+    score = rng.uniform(-1, 1, 32)
+
+    def head(kept: float) -> np.ndarray:
+        deterministic(0)
+        tuning = Tuning(steps=2, learning_rate=1e-2, kept=kept)
+        return (
+            fine_tune(start, windows, score, DEFAULT_BINS, tuning, seed=0, grey=False)
+            .get_layer(LOGITS)
+            .get_weights()[0]
+        )
+
+    before, after = start.get_layer(LOGITS).get_weights()[0], head(0.0)
+    assert np.abs(after - before).max() > 1e-3
+    np.testing.assert_allclose(head(1.0), before, atol=1e-6)
+    np.testing.assert_allclose(head(0.3), 0.3 * before + 0.7 * after, atol=1e-4)
