@@ -39,7 +39,7 @@ class Tuning:
     """
 
     steps: int = 80
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     label_sigma: float = 0.05
     kept: float = 0.3
 
