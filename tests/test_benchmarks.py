@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import default_parts
+from benchmarks import default_doubt, default_parts
 from benchmarks.closed_loop_peers import PEERS
 from benchmarks.report import Report, markdown, run, seconds
 from focus_picker.autofocus.search import Search
@@ -20,15 +20,16 @@ from focus_picker.dataset.simulation.generate import simulate_dataset
 from focus_picker.dataset.simulation.instrument import Camera, load_instrument
 from focus_picker.dataset.simulation.preparation import Preparation
 from focus_picker.deep.student import build_student, load_trained, start_from
-from focus_picker.models import DEFAULT_MODEL
+from focus_picker.models import DEFAULT_WEIGHTS
 from focus_picker.models.bins import DEFAULT_BINS
 from focus_picker.training import default_data
+from focus_picker.training.make_default import HELD_KINDS
 from tests.made_microscope import DEPTH_UM, microscope, settings
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = (
-    "attribution", "closed_loop", "default_model", "default_parts", "features", "latency", "own_microscope", "realism",
-    "serve", "simulation", "stacks",
+    "attribution", "closed_loop", "default_doubt", "default_model", "default_parts", "features", "latency",
+    "own_microscope", "realism", "serve", "simulation", "stacks",
 )  # fmt: skip
 
 
@@ -110,27 +111,38 @@ def test_default_model(tmp_path, data):
     assert float(by_name["spearman"]) > 0.3  # its own simulation
 
 
-def test_default_parts(tmp_path, data, monkeypatch):
-    given = {}
-
-    def train_stage(stage, windows, folder, *_):
-        """Keep what a network would learn from; the shipped one answers, which was trained elsewhere."""
-        given[folder.name] = windows
-        student = build_student(DEFAULT_BINS, n_auxiliary=windows.features.shape[1], size=stage.window_px)
-        start_from(student, load_trained(DEFAULT_MODEL.with_name("best_model.h5")))
-        return student
-
-    monkeypatch.setattr(default_parts, "train_stage", train_stage)
-    monkeypatch.setattr(default_parts, "is_validation", lambda stack: stack % 2 == 1)
+@pytest.fixture
+def small_shards(tmp_path, data, monkeypatch):
+    """In-focus crops, and shards of nine small stacks at most; every other one is held back."""
     for name, value in {"STACKS_PER_SHARD": 9, "STACKS_PER_MICROSCOPE": 1, "PLANES": 4, "WIDEST_PX": 40}.items():
         monkeypatch.setattr(default_data, name, value)
-    shutil.copytree(data / "simulated", tmp_path / "other_optics" / "microscope_a")
+    for benchmark in (default_parts, default_doubt):
+        monkeypatch.setattr(benchmark, "is_validation", lambda stack: stack % 2 == 1)
     (tmp_path / "wbc_crops").mkdir()
     for stack in (data / "simulated" / "cell_stacks").iterdir():
         for picture in stack.glob("[3-7].jpg"):
             shutil.copy(picture, tmp_path / "wbc_crops" / f"{stack.name}_{picture.name}")
-    words = ["--data", tmp_path, "--work", tmp_path / "work", "--stacks", 9, "--jobs", 1]
-    parts, kinds = ran("default_parts", tmp_path / "table.md", *words, "--kinds", "grey")
+    return tmp_path
+
+
+def shipped_network(stage, windows, *_):
+    """The shipped network in place of a trained one, which other tests have."""
+    student = build_student(DEFAULT_BINS, n_auxiliary=windows.features.shape[1], size=stage.window_px)
+    start_from(student, load_trained(DEFAULT_WEIGHTS))
+    return student
+
+
+def test_default_parts(small_shards, data, monkeypatch):
+    given = {}
+
+    def train_stage(stage, windows, folder, *_):
+        given[folder.name] = windows
+        return shipped_network(stage, windows)
+
+    monkeypatch.setattr(default_parts, "train_stage", train_stage)
+    shutil.copytree(data / "simulated", small_shards / "other_optics" / "microscope_a")
+    words = ["--data", small_shards, "--work", small_shards / "work", "--stacks", 9, "--jobs", 1]
+    parts, kinds = ran("default_parts", small_shards / "table.md", *words, "--kinds", "grey")
     assert [row[0] for row in parts[1:]] == [
         "everything", "without its specimen", "without its optics", "without its camera", "pixel and aperture known"
     ]  # fmt: skip
@@ -141,6 +153,23 @@ def test_default_parts(tmp_path, data, monkeypatch):
     assert not (given["no_grey"].kind == grey).any()
     pairs = zip(given["everything"].image, given["known_scale"].image, strict=True)
     assert np.mean([not np.array_equal(*pair) for pair in pairs]) > 0.9
+
+
+def test_default_doubt(small_shards, monkeypatch):
+    monkeypatch.setattr(default_doubt, "train_stage", shipped_network)
+    work = small_shards / "work"
+    default_data.make_shards(small_shards / "wbc_crops", work / "windows", 9, jobs=1)
+    (work / default_doubt.STAGES[0].name).mkdir()
+    (table,) = ran("default_doubt", small_shards / "table.md", "--work", work)
+    assert [row[0] for row in table[1::6]] == list(HELD_KINDS)
+    assert all(0 <= float(cell) <= 1 for row in table[1:] for cell in row[2:])
+
+
+def test_the_least_doubtful_are_answered_first():
+    truth, doubt = np.array([1.0, 1.0, -1.0, -1.0, 0.1]), np.array([0.1, 0.2, 0.3, 0.4, 0.0])
+    made = default_doubt.risk(np.array([1.0, 1.0, -1.0, 1.0, -1.0]), doubt, truth)
+    assert made["100%"] == 0.25  # the fifth lies within a slice of focus
+    assert made["80%"] == made["20%"] == 0
 
 
 def test_a_part_that_is_left_out_is_the_shipped_instruments():
