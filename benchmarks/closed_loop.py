@@ -83,7 +83,7 @@ def own_calibration(instrument: Instrument, work: Path) -> tuple[Calibration, Mo
 
     None where its scores do not tell the side of focus: a microscope that cannot be calibrated is swept.
     """
-    folder, refusal = work / "calibrations" / instrument.name, work / "calibrations" / f"{instrument.name}.txt"
+    folder, refusal = work / "calibrations" / instrument.name, refusal_of(instrument, work)
     if refusal.exists():
         return None, None
     if not (folder / CALIBRATION_FILE).exists():
@@ -102,6 +102,11 @@ def own_calibration(instrument: Instrument, work: Path) -> tuple[Calibration, Mo
             write_text(refusal, f"{error}\n")
             return None, None
     return read_calibration(folder), load_model(folder / MODEL_FOLDER)
+
+
+def refusal_of(instrument: Instrument, work: Path) -> Path:
+    """File that says why a microscope could not be calibrated, where it could not."""
+    return work / "calibrations" / f"{instrument.name}.txt"
 
 
 def _choose(number: list[int], x_um: float, _: float) -> None:
@@ -204,7 +209,7 @@ def benchmark(
     for make in made:
         instrument = make()
         calibration, model = own_calibration(instrument, work)
-        calibrations.append(_calibrated(instrument, calibration))
+        calibrations.append(_calibrated(instrument, calibration, work))
         for within_um in instrument.within_um:
             found = _kept(work, instrument, within_um, runs, calibration, model)
             kept.append((instrument.name, within_um, found))
@@ -219,11 +224,12 @@ def benchmark(
     )
 
 
-def _calibrated(instrument: Instrument, calibration: Calibration | None) -> Row:
+def _calibrated(instrument: Instrument, calibration: Calibration | None, work: Path) -> Row:
     """What the calibration found, or that it was refused."""
     known: Row = {"instrument": instrument.name, "depth of field, um": instrument.depth_um}
     if calibration is None:
-        return known | {"usable, um": "refused: scores tell no side; swept"}
+        why = refusal_of(instrument, work).read_text().strip().rstrip(".")
+        return known | {"usable, um": f"refused, swept ({why})"}
     return known | {"usable, um": calibration.usable_um, "um a score": calibration.um_per_score}
 
 
