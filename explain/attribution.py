@@ -24,7 +24,7 @@ from focus_picker.models.bins import ScoreBins
 if TYPE_CHECKING:
     import keras
 
-BLOCK_PX = 16  # the network's own grid of places; smaller blocks keep the sign, larger ones move the cell's outline
+BLOCK_PX = 24  # of several sizes the one whose maps agree best with refocused pieces; see docs/explain.md
 REFERENCES = 64  # maps of two seeds then correlate by 0.93 to 0.94
 STEPS = 8  # of the way from a reference to the image in one pass
 MOST_PASSES = 16
