@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+import pandas as pd
 import typer
 from scipy.special import softmax
 
+from benchmarks.default_model import risk
 from benchmarks.report import Output, Report, Row, run
 from focus_picker.dataset.errors import InputError
 from focus_picker.deep.competence import other_side
@@ -20,12 +22,11 @@ from focus_picker.deep.window import centre
 from focus_picker.models.bins import DEFAULT_BINS
 from focus_picker.models.feature_head import turned
 from focus_picker.training.default_data import ALL_KINDS, SCORE_PER_SLICE, Windows, load_shards
-from focus_picker.training.make_default import STAGES, held_kinds, is_validation, train_stage
+from focus_picker.training.make_default import STAGES, held_back, held_kinds, train_stage
 
 if TYPE_CHECKING:
     import keras
 
-LEVELS = (1.0, 0.8, 0.6, 0.4, 0.2)  # shares of the images that are answered, the least doubtful first
 INSIDE = (0.005, 0.995)  # quantiles of a feature in training that count as its range
 BATCH = 128
 
@@ -60,11 +61,6 @@ def compare_doubts(
 def first_of(windows: Windows, chosen: np.ndarray, count: int) -> Windows:
     """The first images among the chosen ones."""
     return windows.select(np.flatnonzero(chosen)[:count])
-
-
-def held_back(windows: Windows) -> np.ndarray:
-    """Which images ``(N,)`` no stage learned from."""
-    return np.array([is_validation(int(stack)) for stack in windows.stack])
 
 
 def embedding_too(student: "keras.Model") -> "keras.Model":
@@ -105,7 +101,11 @@ def rows_of(
         "embedding": (scores[0], distance_from(known[1])(embedding)),
         "features": (scores[0], outside.astype(float)),
     }
-    return [{"kind": kind, "doubt": name, **risk(*pair, strangers.score)} for name, pair in doubts.items()]
+    slices = strangers.score / SCORE_PER_SLICE
+    return [
+        {"kind": kind, "doubt": name, **risk(pd.DataFrame({"score": score, "slices": slices, "doubt": doubt}))}
+        for name, (score, doubt) in doubts.items()
+    ]
 
 
 def distance_from(embedding: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -118,13 +118,6 @@ def distance_from(embedding: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         return np.sqrt(np.einsum("ij,jk,ik->i", off, inverse, off))
 
     return distance
-
-
-def risk(score: np.ndarray, doubt: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Share of wrong sides beyond one slice, by how many are answered."""
-    beyond = np.abs(truth) > SCORE_PER_SLICE
-    wrong = (np.sign(score) != np.sign(truth))[beyond][np.argsort(doubt[beyond], kind="stable")]
-    return {f"{level:.0%}": float(wrong[: max(1, round(level * len(wrong)))].mean()) for level in LEVELS}
 
 
 main = partial(run, compare_doubts)

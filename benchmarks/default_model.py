@@ -42,7 +42,7 @@ def judge_strangers(
     tables = {
         "Microscopes": [figures(name, table) for name, table in judged.items()],
         "Risk and coverage: wrong side beyond one slice among the share of images that the model doubts least": [
-            risk_row(name, table) for name, table in judged.items()
+            {"microscope": name, **risk(table)} for name, table in judged.items()
         ],
     }
     return Report(f"The default model on strangers ({step:g} a slice)", tables, output, note, csv=False)
@@ -106,14 +106,11 @@ def figures(name: str, table: pd.DataFrame) -> Row:
     }
 
 
-def risk_row(name: str, table: pd.DataFrame) -> Row:
-    """Share of wrong sides among the least doubtful images, by how many are answered."""
+def risk(table: pd.DataFrame) -> dict[str, float]:
+    """Share of wrong sides beyond one slice among the least doubtful images, by how many are answered."""
     wrong = wrong_side(table, 1).dropna().astype(float)
     order = wrong[table.loc[wrong.index, "doubt"].sort_values(kind="stable").index]
-    return {
-        "microscope": name,
-        **{f"{level:.0%}": float(order.iloc[: max(1, round(level * len(order)))].mean()) for level in LEVELS},
-    }
+    return {f"{level:.0%}": float(order.iloc[: max(1, round(level * len(order)))].mean()) for level in LEVELS}
 
 
 main = partial(run, judge_strangers)

@@ -37,7 +37,7 @@ from focus_picker.training.default_data import (
     make_shards,
     randomness,
 )
-from focus_picker.training.make_default import Stage, distributions, is_validation, train_stage
+from focus_picker.training.make_default import Stage, distributions, held_back, train_stage
 
 if TYPE_CHECKING:
     import keras
@@ -95,14 +95,15 @@ def compare_parts(
         learnt = windows.select(np.isin(windows.stack, np.unique(windows.stack)[:stacks]))
         return train_stage(Stage("networks", images, LEARNING_RATE, WINDOW_PX), learnt, work / name, 1.0, None, None)
 
-    whole, test = trained("everything", everything), held_back(everything)
+    whole, test = trained("everything", everything), everything.select(held_back(everything))
     rows = [part_row("everything", whole, test, strangers)]
     for part, drawn in PARTS.items():
         folder = work / f"without_{part}"
         make_shards(crops, folder, stacks, jobs, drawn=drawn)
         rows.append(part_row(f"without its {part}", trained(folder.name, load_shards(folder)), test, strangers))
     known = at_known_scale(everything)
-    rows.append(part_row("pixel and aperture known", trained("known_scale", known), held_back(known), strangers, KNOWN))
+    known_test = known.select(held_back(known))
+    rows.append(part_row("pixel and aperture known", trained("known_scale", known), known_test, strangers, KNOWN))
     met = by_kind(whole, test)
     parted = []
     for name in left_out:
@@ -122,12 +123,7 @@ def compare_parts(
 def needed(windows: Windows, stacks: int) -> Windows:
     """What is held back, and enough of the others for ``stacks`` stacks also where a kind is left out."""
     first = np.isin(windows.stack, np.unique(windows.stack)[: round(1.3 * stacks)])
-    return windows.select(first | np.isin(windows.stack, np.unique(held_back(windows).stack)))
-
-
-def held_back(windows: Windows) -> Windows:
-    """Images of the stacks that no network learns from."""
-    return windows.select(np.array([is_validation(int(stack)) for stack in windows.stack]))
+    return windows.select(first | held_back(windows))
 
 
 def at_known_scale(windows: Windows) -> Windows:

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks import default_doubt, default_parts
 from benchmarks.closed_loop_peers import PEERS
+from benchmarks.default_model import risk
 from benchmarks.report import Report, markdown, run, seconds
 from focus_picker.autofocus.search import Search
 from focus_picker.dataset.errors import InputError
@@ -22,7 +23,8 @@ from focus_picker.dataset.simulation.preparation import Preparation
 from focus_picker.deep.student import build_student, load_trained, start_from
 from focus_picker.models import DEFAULT_WEIGHTS
 from focus_picker.models.bins import DEFAULT_BINS
-from focus_picker.training import default_data
+from focus_picker.training import default_data, make_default
+from focus_picker.training.default_data import SCORE_PER_SLICE
 from focus_picker.training.make_default import HELD_KINDS
 from tests.made_microscope import DEPTH_UM, microscope, settings
 
@@ -116,8 +118,7 @@ def small_shards(tmp_path, data, monkeypatch):
     """In-focus crops, and shards of nine small stacks at most; every other one is held back."""
     for name, value in {"STACKS_PER_SHARD": 9, "STACKS_PER_MICROSCOPE": 1, "PLANES": 4, "WIDEST_PX": 40}.items():
         monkeypatch.setattr(default_data, name, value)
-    for benchmark in (default_parts, default_doubt):
-        monkeypatch.setattr(benchmark, "is_validation", lambda stack: stack % 2 == 1)
+    monkeypatch.setattr(make_default, "is_validation", lambda stack: stack % 2 == 1)
     (tmp_path / "wbc_crops").mkdir()
     for stack in (data / "simulated" / "cell_stacks").iterdir():
         for picture in stack.glob("[3-7].jpg"):
@@ -167,7 +168,8 @@ def test_default_doubt(small_shards, monkeypatch):
 
 def test_the_least_doubtful_are_answered_first():
     truth, doubt = np.array([1.0, 1.0, -1.0, -1.0, 0.1]), np.array([0.1, 0.2, 0.3, 0.4, 0.0])
-    made = default_doubt.risk(np.array([1.0, 1.0, -1.0, 1.0, -1.0]), doubt, truth)
+    score = np.array([1.0, 1.0, -1.0, 1.0, -1.0])
+    made = risk(pd.DataFrame({"score": score, "slices": truth / SCORE_PER_SLICE, "doubt": doubt}))
     assert made["100%"] == 0.25  # the fifth lies within a slice of focus
     assert made["80%"] == made["20%"] == 0
 

@@ -1,9 +1,9 @@
 """Make the shipped default model again: `python -m training.make_default --crops ../shared/data/wbc_crops`.
 
-Draws microscopes of every kind in ``dataset.simulation.kinds``, makes training windows (half a second a stack), and
-trains the student in stages (5 to 8 ms an image). What is there is kept: shards, and each stage's checkpoint of a
-megabyte. A stage takes the shards that are there when it starts. The first stage leaves some kinds out, and what it
-gets wrong on them sets how much the shipped model says: a laboratory's microscope is of no kind that it has met.
+Draws microscopes of every kind in ``dataset.simulation.kinds``, makes training windows, and trains the student in
+stages; ``models/README.md`` states the times. What is there is kept: shards, and each stage's checkpoint of a megabyte.
+A stage takes the shards that are there when it starts. The first stage leaves some kinds out, and what it gets wrong
+on them sets how much the shipped model says: a laboratory's microscope is of no kind that it has met.
 """
 
 import os
@@ -128,6 +128,11 @@ def is_validation(stack: int) -> bool:
     return place_of(f"default {stack}") > 1 - VALIDATION_SHARE
 
 
+def held_back(windows: Windows) -> np.ndarray:
+    """Which images ``(N,)`` are of stacks that nothing learns from."""
+    return np.array([is_validation(int(stack)) for stack in windows.stack])
+
+
 def train_stage(
     stage: Stage, windows: Windows, work: Path, effort: float, start: Path | None, before: "keras.Model | None"
 ) -> "keras.Model":
@@ -149,7 +154,7 @@ def train_stage(
         start_from(student, given)
     if stage.strangers:
         windows = windows.select(~np.isin(windows.kind, held_kinds()))
-    validation = np.array([is_validation(int(stack)) for stack in windows.stack])
+    validation = held_back(windows)
     learnt, held = windows.select(~validation), windows.select(validation)
     targets = {
         "soft": DEFAULT_BINS.soft_labels(learnt.score, LABEL_SIGMA),
@@ -210,7 +215,7 @@ def ship(student: "keras.Model", windows: Windows, limits: Limits, crops: Path, 
     from focus_picker.deep.window import centre
     from focus_picker.training.ship import calibrate, choose_variant, try_variants, write_models
 
-    validation = np.array([is_validation(int(stack)) for stack in windows.stack])
+    validation = held_back(windows)
     model = with_readout(student, DEFAULT_BINS)
     seen = np.ascontiguousarray(centre(windows.image[np.flatnonzero(~validation)[::4]]))
     held = np.ascontiguousarray(centre(windows.image[validation]))

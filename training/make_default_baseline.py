@@ -8,7 +8,6 @@ writes `models/baseline.txt`. It is there for `explain`, beside the network.
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import pandas as pd
 import typer
 
@@ -20,7 +19,7 @@ from focus_picker.models import DEFAULT_BASELINE
 from focus_picker.training.default_data import SCORE_PER_SLICE, Windows
 from focus_picker.training.make_default import (
     SEED,
-    is_validation,
+    held_back,
     make_windows,
     metrics_row,
     simulated,
@@ -49,7 +48,7 @@ def main(
 
 def train(windows: Windows, features: pd.DataFrame) -> Baseline:
     """Grow and calibrate on the true scores; the stacks held back are those of the default network."""
-    validation = np.array([is_validation(int(stack)) for stack in windows.stack])
+    validation = held_back(windows)
     baseline = Baseline(num_leaves=LEAVES, learning_rate=LEARNING_RATE, max_trees=TREES, seed=SEED)
     return baseline.fit(
         features[~validation],
