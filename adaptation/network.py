@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from focus_picker.deep.augment import random_light, random_shift, random_turn
+from focus_picker.deep.augment import as_grey_levels, random_light, random_noise, random_shift, random_turn
 from focus_picker.deep.student import build_student, start_from
 from focus_picker.deep.training import WEIGHT_DECAY
 from focus_picker.deep.window import WINDOW_PX
@@ -79,11 +79,13 @@ def fine_tune(
     before = student.get_weights()
     for layer in student.layers:
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-    step = _step_of(student, tuning, grey)
+    step = _step_of(student, tuning)
     targets = bins.soft_labels(score, tuning.label_sigma)
     losses: list[float] = []
     for number, rows in enumerate(_batches(len(windows), tuning.steps, seed)):
-        losses.append(step(windows[rows], targets[rows], tf.constant([seed, 100 * number], tf.int32)))
+        rng = np.random.default_rng((seed, number))
+        images = np.stack([_varied(windows[row], rng, grey) for row in rows])
+        losses.append(step(images, targets[rows]))
         if (number + 1) % EVERY == 0 or number + 1 == tuning.steps:
             report(number + 1, float(np.mean([float(loss) for loss in losses[-EVERY:]])))
     if took_head:  # another head's weights are random, and no mean with them says anything
@@ -100,7 +102,7 @@ def _batches(count: int, steps: int, seed: int) -> np.ndarray:
     return np.concatenate([rng.permutation(count) for _ in range(passes)])[: steps * BATCH].reshape(steps, BATCH)
 
 
-def _step_of(student: keras.Model, tuning: Tuning, grey: bool) -> Callable:
+def _step_of(student: keras.Model, tuning: Tuning) -> Callable:
     warmup = max(tuning.steps // 10, 1)
     rate = keras.optimizers.schedules.CosineDecay(
         tuning.learning_rate / 20,
@@ -112,8 +114,7 @@ def _step_of(student: keras.Model, tuning: Tuning, grey: bool) -> Callable:
     optimizer.build(student.trainable_variables)
 
     @tf.function(reduce_retracing=True)
-    def step(windows: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        images = _varied(windows, seed, grey)
+    def step(images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = label_loss(student(images, training=True)["logits"], targets)
         optimizer.apply(tape.gradient(loss, student.trainable_variables), student.trainable_variables)
@@ -122,14 +123,11 @@ def _step_of(student: keras.Model, tuning: Tuning, grey: bool) -> Callable:
     return step
 
 
-def _varied(windows: tf.Tensor, seed: tf.Tensor, grey: bool) -> tf.Tensor:
+def _varied(image: np.ndarray, rng: np.random.Generator, grey: bool) -> np.ndarray:
     """Turns, shifts, light and noise, which leave the blur as it is; a grey camera's channels stay the same."""
-    images = random_turn(random_shift(windows, WINDOW_PX, seed), seed + 10)
-    light = random_light(tf.cast(images, tf.float32), seed + 20, balance=0.0 if grey else BALANCE)
-    shape = tf.shape(light)
-    strength = tf.random.stateless_uniform([shape[0], 1, 1, 1], seed + 30, 0, NOISE_GREY)
-    noise = tf.random.stateless_normal([shape[0], shape[1], shape[2], 1 if grey else 3], seed + 31)
-    return tf.clip_by_value(tf.round(light + strength * noise), 0, 255)
+    image = random_turn(random_shift(image, WINDOW_PX, rng), rng)
+    light = random_light(image, rng, balance=0.0 if grey else BALANCE)
+    return as_grey_levels(random_noise(light, rng, NOISE_GREY, same=grey))
 
 
 def distributions(student: keras.Model, windows: np.ndarray) -> np.ndarray:

@@ -84,23 +84,28 @@ class Batches:
 
         def load(step: np.ndarray) -> tuple[np.ndarray, ...]:
             rows = order[step]
-            return (self.windows[rows], *(values[rows] for values in self.targets.values()))
+            rng = np.random.default_rng((self.seed, number, int(step)))
+            images = np.stack([self.augment(self.windows[row], rng=rng) for row in rows])
+            return (images, *(values[rows] for values in self.targets.values()))
 
-        return tf.data.Dataset.range(self.steps).map(self._mapper(load, number)).prefetch(4)
+        steps = tf.data.Dataset.range(self.steps)
+        made = steps.map(self._mapper(load), num_parallel_calls=2, deterministic=True).prefetch(4)
+        # Nothing is left to be tuned, and the end of an epoch waits for the tuner, which sleeps ever longer.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return made.with_options(options)
 
-    def _mapper(self, load: Callable, number: int) -> Callable:
+    def _mapper(self, load: Callable) -> Callable:
         names, values = list(self.targets), list(self.targets.values())
         types = [tf.uint8, *(tf.as_dtype(value.dtype) for value in values)]
 
         def prepare(step: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
             images, *rest = tf.numpy_function(load, [step], types)
-            images = tf.ensure_shape(images, (self.batch, *self.windows.shape[1:]))
-            seed = tf.stack([tf.constant(self.seed * 100_003 + number, tf.int32), tf.cast(step, tf.int32) * 100])
+            images = tf.ensure_shape(images, (self.batch, self.size, self.size, 3))
             shaped = [
                 tf.ensure_shape(part, (self.batch, *value.shape[1:])) for part, value in zip(rest, values, strict=True)
             ]
             given = dict(zip(names, shaped, strict=True))
-            images = self.augment(images, seed=seed)
             beside = {name: given[name] for name in self.inputs}
             return ({"image": images, **beside} if beside else images), given
 

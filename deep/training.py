@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import atomic_path
 from focus_picker.deep.backbones import BACKBONE_LAYERS
+from focus_picker.deep.fused import fused
 from focus_picker.deep.pipeline import Batches
 
 CHECKPOINT = "checkpoint.npz"
@@ -109,15 +110,17 @@ def train(
         schedule.learning_rate / 20, max(total - warmup, 1), warmup_target=schedule.learning_rate, warmup_steps=warmup
     )
     optimizer = keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY, clipnorm=1.0)
-    optimizer.build(model.trainable_variables)
-    state = Checkpoint(folder, model, optimizer)
+    twin = fused(model)
+    optimizer.build(twin.trainable_variables)
+    state = Checkpoint(folder, twin, optimizer)
     history = state.restore()
-    step = _train_step(model, optimizer, loss)
+    step = _train_step(twin, optimizer, loss)
     for epoch in range(len(history), schedule.epochs):
         if _waited(history) >= schedule.patience:
             break
         started = time.monotonic()
         losses = [_checked(step(*batch), epoch, number) for number, batch in enumerate(batches.epoch(epoch))]
+        model.set_weights(twin.get_weights())
         error = float(validate(model))
         row = {
             "epoch": epoch,
@@ -130,7 +133,7 @@ def train(
         history.append(row)
         state.save(history, best=best)
         report(row | {"epochs": schedule.epochs})
-    state.load_best()
+    model.set_weights(state.best)
     _freeze(model, "")
     return pd.DataFrame(history)
 
@@ -230,7 +233,3 @@ class Checkpoint:
                     variable.assign(saved[f"{group}_{i}"])
         self.best = best
         return history
-
-    def load_best(self) -> None:
-        """Put the best epoch's weights into the model."""
-        self.model.set_weights(self.best)

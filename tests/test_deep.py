@@ -23,6 +23,7 @@ import tensorflow as tf  # noqa: E402
 from focus_picker.deep import augment  # noqa: E402
 from focus_picker.deep.backbones import BACKBONES, backbone  # noqa: E402
 from focus_picker.deep.export import VARIANTS, save_h5, static_batch, to_tflite  # noqa: E402
+from focus_picker.deep.fused import fused  # noqa: E402
 from focus_picker.deep.pipeline import Batches  # noqa: E402
 from focus_picker.deep.runtime import Student, load_student  # noqa: E402
 from focus_picker.deep.student import build_student, copy_backbone, load_trained, start_from, with_readout  # noqa: E402
@@ -133,12 +134,12 @@ def focus_series() -> np.ndarray:
 
 
 SHARPNESS_SAFE = {
-    "shift": lambda x, seed: augment.random_shift(x, 128, seed),
+    "shift": lambda x, rng: augment.random_shift(x, 128, rng),
     "turn": augment.random_turn,
-    "light": lambda x, seed: augment.random_light(tf.cast(x, tf.float32), seed),
-    "noise": lambda x, seed: augment.random_noise(tf.cast(x, tf.float32), seed),
+    "light": lambda x, rng: augment.random_light(x.astype(np.float32), rng),
+    "noise": lambda x, rng: augment.random_noise(x.astype(np.float32), rng),
     "jpeg": augment.random_jpeg,
-    "all": lambda x, seed: augment.augment(x, 128, seed),
+    "all": lambda x, rng: augment.augment(x, 128, rng),
 }
 
 
@@ -148,8 +149,10 @@ def test_augmentation_leaves_sharpness_rank_and_sign_unchanged(name):
 
     series = focus_series()
     for number in range(4):
-        out = np.asarray(SHARPNESS_SAFE[name](tf.constant(series), tf.constant([number, 3], tf.int32)), np.float32)
-        inner = out[:, 8:-8, 8:-8]
+        inner = [
+            np.float32(SHARPNESS_SAFE[name](image, np.random.default_rng((number, at))))[8:-8, 8:-8]
+            for at, image in enumerate(series)
+        ]
         # Detail of a few pixels, above the noise that is added: relative energy of a band-pass.
         detail = [
             np.var(cv2.GaussianBlur(i[..., 1], (0, 0), 1.5) - cv2.GaussianBlur(i[..., 1], (0, 0), 4)) / i.mean() ** 2
@@ -163,10 +166,58 @@ def test_augmentation_leaves_sharpness_rank_and_sign_unchanged(name):
 
 
 def test_the_same_seed_gives_the_same_pictures():
-    batch = tf.constant(windows(4, 40))
-    seed = tf.constant([5, 6], tf.int32)
-    np.testing.assert_array_equal(augment.augment(batch, SIZE, seed), augment.augment(batch, SIZE, seed))
-    assert (augment.augment(batch, SIZE, seed) != augment.augment(batch, SIZE, seed + 1)).numpy().any()
+    image = windows(1, 40)[0]
+    once, again, other = (augment.augment(image, SIZE, np.random.default_rng(seed)) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(once, again)
+    assert (once != other).any()
+    assert once.shape == (SIZE, SIZE, 3)
+    assert once.dtype == np.uint8
+
+
+def test_turns_are_the_eight_of_a_square():
+    image = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
+    seen = {augment.random_turn(image, np.random.default_rng(seed)).tobytes() for seed in range(100)}
+    assert seen == {np.rot90(side, k).tobytes() for side in (image, image[::-1]) for k in range(4)}
+
+
+def test_noise_has_the_strength_that_is_drawn_and_is_the_same_in_all_channels_of_a_grey_camera():
+    flat = np.full((60, 60, 3), 100, np.float32)
+    strength = [(augment.random_noise(flat, np.random.default_rng(seed)) - flat).std() for seed in range(40)]
+    assert max(strength) < 1.05 * augment.NOISE_GREY
+    assert np.mean(strength) == pytest.approx(augment.NOISE_GREY / 2, rel=0.2)
+    grey = augment.random_noise(flat, np.random.default_rng(1), same=True)
+    assert np.ptp(grey, axis=2).max() == 0
+    assert np.ptp(grey) > 0
+
+
+def test_an_image_without_colour_has_three_equal_channels():
+    image = windows(1)[0].astype(np.float32)
+    grey = augment.random_grey(image, 1.0, np.random.default_rng(2))
+    assert np.ptp(grey, axis=2).max() == 0
+    assert image.min() <= grey.min() <= grey.max() <= image.max()
+    np.testing.assert_array_equal(augment.random_grey(image, 0.0, np.random.default_rng(2)), image)
+
+
+def test_the_twin_of_training_is_the_network_itself():
+    student, images = build_student(DEFAULT_BINS, size=SIZE), windows(64)
+    twin = fused(student)
+    for training in (True, True, False):
+        ours, theirs = (model(images, training=training)["logits"] for model in (twin, student))
+        if not training:  # dropout differs
+            np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    for ours, theirs in zip(twin.get_weights(), student.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0.01, atol=1e-4)  # variances of N - 1 and of N
+
+
+def test_frozen_statistics_stay_in_the_twin():
+    student = build_student(DEFAULT_BINS, size=SIZE)
+    for layer in student.layers:
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    twin = fused(student)
+    assert len(twin.trainable_variables) == len(student.trainable_variables)
+    twin(windows(8), training=True)
+    for ours, theirs in zip(twin.get_weights(), student.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 # Student

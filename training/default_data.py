@@ -170,9 +170,16 @@ def as_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
 
 
 def load_shards(*folders: Path) -> Windows:
-    """All shards there are, in order."""
+    """All shards there are, in order; no image is in memory twice."""
     shards = [np.load(path) for folder in folders for path in sorted(folder.glob("shard_*.npz"))]
-    return Windows(*(np.concatenate([shard[name] for shard in shards]) for name in ARRAYS))
+    ends = np.cumsum([0] + [len(shard["score"]) for shard in shards])
+    columns = []
+    for name in ARRAYS:
+        first = shards[0][name]
+        columns.append(np.empty((ends[-1], *first.shape[1:]), first.dtype))
+        for start, end, shard in zip(ends, ends[1:], shards, strict=False):
+            columns[-1][start:end] = shard[name]
+    return Windows(*columns)
 
 
 def measured(images: np.ndarray) -> np.ndarray:

@@ -85,9 +85,9 @@ class Stage:
 
 
 STAGES = (
-    Stage("without_some_kinds", 800_000, 3e-3, 80, strangers=True),
-    Stage("all_kinds", 1_600_000, 2e-3, 80),
-    Stage("whole_window", 200_000, 1e-3, 128),
+    Stage("without_some_kinds", 1_000_000, 3e-3, 80, strangers=True),
+    Stage("all_kinds", 2_000_000, 2e-3, 80),
+    Stage("whole_window", 2_000_000, 1.5e-3, 128),
 )
 
 
