@@ -40,7 +40,7 @@ def compare_doubts(
     stage = STAGES[0]
     if not (work / stage.name).is_dir():
         raise InputError(f"no {stage.name} in {work}; run python -m training.make_default first, or give its --work")
-    windows = load_shards(work / "windows")
+    windows = load_shards(work / "windows", work / "shipped")  # what the stage learned from: it is taken up as it is
     network = embedding_too(train_stage(stage, windows, work, 1.0, None, None))
     met = first_of(windows, ~np.isin(windows.kind, held_kinds()) & held_back(windows), 3 * images)
     known = seen_by(network, met.image, stage.window_px)

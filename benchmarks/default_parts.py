@@ -1,12 +1,13 @@
-"""What the default model owes to each part of its simulation, and what a kind of microscope costs that it never met.
+"""What the default model owes to each part of its simulation and to its network, and what an unmet kind costs.
 
 Every row is one network from random weights that looks at equally many images. Shards are kept in the work folder and
-are not made twice; `--work data/default` takes those of the default model's own training. A network needs some 600
-thousand images (ten minutes of two cores) before it tells sides at all: with a tenth of them the rows differ by chance.
+are not made twice; `--work data/default` takes those of the default model's own training. A network needs hundreds of
+thousands of images before it tells sides at all: with 60 thousand the rows differ by chance. Trained networks are kept
+too, so that an interrupted run goes on.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +26,7 @@ from focus_picker.dataset.simulation.preparation import Preparation
 from focus_picker.deep.pipeline import load_windows
 from focus_picker.deep.window import native_window
 from focus_picker.evaluation.sides import side_figures
+from focus_picker.hybrid.teacher import Standardiser
 from focus_picker.models.bins import DEFAULT_BINS
 from focus_picker.training.default_data import (
     ALL_KINDS,
@@ -35,9 +37,10 @@ from focus_picker.training.default_data import (
     draw,
     load_shards,
     make_shards,
+    measured,
     randomness,
 )
-from focus_picker.training.make_default import Stage, distributions, held_back, train_stage
+from focus_picker.training.make_default import SEED, Stage, distributions, held_back, learn, train_stage
 
 if TYPE_CHECKING:
     import keras
@@ -75,8 +78,8 @@ def compare_parts(
     output: Output = None,
     data: Annotated[Path, typer.Option(help="Folder of wbc_crops, other_optics and real_blood.")] = DATA,
     work: Annotated[Path, typer.Option(help="Folder for shards and checkpoints.")] = Path("data/default_parts"),
-    stacks: Annotated[int, typer.Option(min=1, help="Simulated stacks that each network learns from.")] = 1800,
-    images: Annotated[int, typer.Option(min=1, help="Images that each network looks at.")] = 70_000,
+    stacks: Annotated[int, typer.Option(min=1, help="Simulated stacks that each network learns from.")] = 2500,
+    images: Annotated[int, typer.Option(min=1, help="Images that each network looks at.")] = 400_000,
     kinds: Annotated[str, typer.Option(help="Kinds to leave out in turn, with commas.")] = ",".join(KINDS),
     jobs: Annotated[int, typer.Option(help="Processes that simulate.")] = 2,
 ) -> Report:
@@ -89,11 +92,16 @@ def compare_parts(
         raise InputError(f"unknown kind of microscope '{sorted(unknown)[0]}'; known ones: {', '.join(KINDS)}")
     make_shards(crops, work / "windows", stacks, jobs)
     everything = needed(load_shards(work / "windows"), stacks)
-    strangers = {**other_optics(data), **real_blood(data)}
+    standard = Standardiser.fit(everything.features)
+    everything = replace(everything, features=standard(everything.features))
+    strangers = {name: Stranger.of(truth, standard) for name, truth in (other_optics(data) | real_blood(data)).items()}
 
-    def trained(name: str, windows: Windows) -> "keras.Model":
+    def trained(name: str, windows: Windows, network: "keras.Model | None" = None) -> "keras.Model":
         learnt = windows.select(np.isin(windows.stack, np.unique(windows.stack)[:stacks]))
-        return train_stage(Stage("networks", images, LEARNING_RATE, WINDOW_PX), learnt, work / name, 1.0, None, None)
+        stage = Stage("networks", images, LEARNING_RATE, WINDOW_PX)
+        if network is not None:
+            return learn(network, stage, learnt, work / name, 1.0)
+        return train_stage(stage, learnt, work / name, 1.0, None, None)
 
     whole, test = trained("everything", everything), everything.select(held_back(everything))
     rows = [part_row("everything", whole, test, strangers)]
@@ -101,23 +109,63 @@ def compare_parts(
         folder = work / f"without_{part}"
         make_shards(crops, folder, stacks, jobs, drawn=drawn)
         rows.append(part_row(f"without its {part}", trained(folder.name, load_shards(folder)), test, strangers))
+    networks = [rows[0] | {"trained": "the student"}]
+    for name, network in other_networks(everything.features.shape[1]).items():
+        networks.append(part_row(name, trained(name.replace(" ", "_"), everything, network), test, strangers))
     known = at_known_scale(everything)
     known_test = known.select(held_back(known))
-    rows.append(part_row("pixel and aperture known", trained("known_scale", known), known_test, strangers, KNOWN))
+    placed = {name: strangers[name].at_scale(*scale) for name, scale in KNOWN.items() if name in strangers}
+    networks.append(part_row("student, pixel and aperture known", trained("known_scale", known), known_test, placed))
     met = by_kind(whole, test)
     parted = []
     for name in left_out:
         missed = trained(f"no_{name}", everything.select(everything.kind != ALL_KINDS.index(name)))
         parted.append(kind_row(name, met[name], by_kind(missed, test)[name]))
     note = (
-        f"Each network is the default's, from random weights, and looks at {images} images of {stacks} stacks (the "
+        f"Each network starts from random weights and looks at {images} images of {stacks} stacks (the "
         f"default itself at far more); windows of {WINDOW_PX} px. Tested on other stacks and microscopes of the nine "
         "kinds, with all that the simulation has (drawn: mean over the kinds), and on the test folders: Spearman "
         "within a stack, sign right beyond one slice. Without a part: its slides, optics or cameras are those of the "
-        "shipped instruments. Pixel and aperture known: every image is "
-        f"resampled to {1 / SAMPLING:.2f} of Nyquist's pixel before; real blood states no pixel."
+        "shipped instruments. Networks: the student has 60 thousand parameters; twice its channels, 220 thousand; image "
+        "and features, the handcrafted features of the whole window beside the image. Pixel and aperture known: every "
+        f"image is resampled to {1 / SAMPLING:.2f} of Nyquist's pixel before; real blood states no pixel."
     )
-    return Report("Parts and kinds", {"Parts of the simulation": rows, "Kinds left out": parted}, output, note)
+    tables = {"Parts of the simulation": rows, "Networks": networks, "Kinds left out": parted}
+    return Report("Parts, networks and kinds", tables, output, note)
+
+
+def other_networks(n_features: int) -> dict[str, "keras.Model"]:
+    """Networks beside the student, untrained, by what is different."""
+    import keras
+
+    from focus_picker.deep.student import build_student
+    from focus_picker.hybrid.teacher import build_teacher
+
+    keras.utils.set_random_seed(SEED)
+    return {
+        "twice its channels": build_student(DEFAULT_BINS, "focus_net_wide", n_features, WINDOW_PX),
+        "image and features": build_teacher(DEFAULT_BINS, n_features, size=WINDOW_PX),
+    }
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A test folder: its truth, and its images as the networks see them."""
+
+    truth: pd.DataFrame
+    windows: Windows
+
+    @classmethod
+    def of(cls, truth: pd.DataFrame, standard: Standardiser) -> "Stranger":
+        """Read the images and measure them."""
+        image = load_windows(list(truth["path"]))
+        nothing = np.zeros(len(image))
+        return cls(truth, Windows(image, nothing, nothing, nothing, standard(measured(image))))
+
+    def at_scale(self, pixel_um: float, aperture: float) -> "Stranger":
+        """The same at the pixel that ``SAMPLING`` asks for."""
+        image = np.stack([resampled(image, pixel_um, aperture) for image in self.windows.image])
+        return replace(self, windows=replace(self.windows, image=image))
 
 
 def needed(windows: Windows, stacks: int) -> Windows:
@@ -142,9 +190,9 @@ def resampled(image: np.ndarray, pixel_um: float, aperture: float) -> np.ndarray
     return native_window(cv2.resize(image, None, fx=scale, fy=scale, interpolation=kernel), image.shape[0])
 
 
-def by_kind(student: "keras.Model", windows: Windows) -> dict[str, dict[str, float]]:
+def by_kind(network: "keras.Model", windows: Windows) -> dict[str, dict[str, float]]:
     """Figures of each kind."""
-    score = scored(student, windows.image)
+    score = scored(network, windows)
     sure = np.ones(len(score), bool)
     return {
         name: side_figures(score[own], windows.score[own], sure[own], SCORE_PER_SLICE)
@@ -153,32 +201,21 @@ def by_kind(student: "keras.Model", windows: Windows) -> dict[str, dict[str, flo
     }
 
 
-def scored(student: "keras.Model", images: np.ndarray) -> np.ndarray:
-    """Score ``(N,)`` of windows with a margin."""
-    return DEFAULT_BINS.quantile(distributions(student, images, WINDOW_PX), 0.5)
+def scored(network: "keras.Model", windows: Windows) -> np.ndarray:
+    """Score ``(N,)`` of each image."""
+    return DEFAULT_BINS.quantile(distributions(network, windows, WINDOW_PX), 0.5)
 
 
-def part_row(
-    name: str,
-    student: "keras.Model",
-    test: Windows,
-    strangers: dict[str, pd.DataFrame],
-    known: dict[str, tuple[float, float]] | None = None,
-) -> Row:
-    """Row of a network: drawn kinds on the mean, then each test folder; with ``known``, those of known scale."""
-    drawn = pd.DataFrame(by_kind(student, test)).T
+def part_row(name: str, network: "keras.Model", test: Windows, strangers: dict[str, Stranger]) -> Row:
+    """Row of a network: drawn kinds on the mean, then each test folder."""
+    drawn = pd.DataFrame(by_kind(network, test)).T
     row: Row = {
-        "simulation": name,
+        "trained": name,
         "drawn": float(drawn["spearman"].mean()),
         "drawn, sign": float(drawn["sign"].mean()),
     }
-    for folder, truth in strangers.items():
-        images = load_windows(list(truth["path"]))
-        if known is not None:
-            if folder not in known:
-                continue
-            images = np.stack([resampled(image, *known[folder]) for image in images])
-        made = figures(folder, truth.assign(score=scored(student, images), sure=True))
+    for folder, stranger in strangers.items():
+        made = figures(folder, stranger.truth.assign(score=scored(network, stranger.windows), sure=True))
         row |= {folder: made["within a stack"], f"{folder}, sign": made["sign right"]}
     return row
 

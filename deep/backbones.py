@@ -5,6 +5,7 @@ layers that ship with Keras are used, so that an ``.h5`` file loads without this
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import keras
 from keras import layers
@@ -24,12 +25,15 @@ def separable_block(x: keras.KerasTensor, filters: int, stride: int) -> keras.Ke
     return layers.ReLU()(layers.BatchNormalization(momentum=BN_MOMENTUM)(x))
 
 
-def focus_net(x: keras.KerasTensor) -> keras.KerasTensor:
-    """The small default: defocus is a matter of fine detail, so few layers at high resolution see most of it."""
-    x = layers.Conv2D(16, 3, 2, "same", use_bias=False)(x)
+def focus_net(x: keras.KerasTensor, width: int = 1) -> keras.KerasTensor:
+    """The small default: defocus is a matter of fine detail, so few layers at high resolution see most of it.
+
+    ``width`` multiplies the channels of every layer.
+    """
+    x = layers.Conv2D(16 * width, 3, 2, "same", use_bias=False)(x)
     x = layers.ReLU()(layers.BatchNormalization(momentum=BN_MOMENTUM)(x))
     for filters, stride in ((32, 2), (48, 2), (64, 1), (96, 2), (128, 1), (160, 1)):
-        x = separable_block(x, filters, stride)
+        x = separable_block(x, filters * width, stride)
     return layers.GlobalAveragePooling2D()(x)
 
 
@@ -41,6 +45,7 @@ def mobilenet_v2_035(x: keras.KerasTensor) -> keras.KerasTensor:
 
 BACKBONES: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
     "focus_net": focus_net,
+    "focus_net_wide": partial(focus_net, width=2),
     "mobilenet_v2_035": mobilenet_v2_035,
 }
 

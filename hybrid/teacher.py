@@ -37,7 +37,9 @@ class Standardiser:
         return np.clip((features - self.centre) / self.scale, -5, 5).astype(np.float32)
 
 
-def build_teacher(bins: ScoreBins, n_features: int, backbone_name: str = "focus_net") -> keras.Model:
+def build_teacher(
+    bins: ScoreBins, n_features: int, backbone_name: str = "focus_net", size: int = WINDOW_PX
+) -> keras.Model:
     """Build the teacher.
 
     Parameters
@@ -48,13 +50,15 @@ def build_teacher(bins: ScoreBins, n_features: int, backbone_name: str = "focus_
         Handcrafted features; 0 builds the control without them.
     backbone_name
         Of its image branch; the student's own by default, so that it can start from the same weights.
+    size
+        Side of the window in pixels.
 
     Returns
     -------
     keras.Model
         ``image`` and ``features`` (or ``image`` alone) -> ``logits`` ``(N, bins)``.
     """
-    image = keras.Input((WINDOW_PX, WINDOW_PX, 3), dtype="uint8", name="image")
+    image = keras.Input((size, size, 3), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 64.0, offset=-2.0)(image)
     x = layers.Dropout(0.1, name=EMBEDDING)(backbone(backbone_name)(x))
     inputs: keras.KerasTensor | dict[str, keras.KerasTensor] = image

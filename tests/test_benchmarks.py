@@ -133,6 +133,14 @@ def shipped_network(stage, windows, *_):
     return student
 
 
+def let_see(network, stage, windows, *_):
+    """Let a network's BatchNorm learn the scale of activations, which random weights make vanish."""
+    image = windows.image[:16, : stage.window_px, : stage.window_px]
+    for _ in range(40):
+        network({"image": image, "features": windows.features[:16]} if len(network.inputs) > 1 else image, training=True)
+    return network
+
+
 def test_default_parts(small_shards, data, monkeypatch):
     given = {}
 
@@ -141,12 +149,17 @@ def test_default_parts(small_shards, data, monkeypatch):
         return shipped_network(stage, windows)
 
     monkeypatch.setattr(default_parts, "train_stage", train_stage)
+    monkeypatch.setattr(default_parts, "learn", let_see)
     shutil.copytree(data / "simulated", small_shards / "other_optics" / "microscope_a")
     words = ["--data", small_shards, "--work", small_shards / "work", "--stacks", 9, "--jobs", 1]
-    parts, kinds = ran("default_parts", small_shards / "table.md", *words, "--kinds", "grey")
+    parts, networks, kinds = ran("default_parts", small_shards / "table.md", *words, "--kinds", "grey")
     assert [row[0] for row in parts[1:]] == [
-        "everything", "without its specimen", "without its optics", "without its camera", "pixel and aperture known"
+        "everything", "without its specimen", "without its optics", "without its camera"
     ]  # fmt: skip
+    assert [row[0] for row in networks[1:]] == [
+        "the student", "twice its channels", "image and features", "student, pixel and aperture known"
+    ]  # fmt: skip
+    assert networks[1][1:] == parts[1][1:] != networks[3][1:]
     assert float(parts[1][3]) > 0.7  # the shipped network on the shipped dry50
     assert [row[0] for row in kinds[1:]] == ["grey"]
     grey = default_data.ALL_KINDS.index("grey")

@@ -144,8 +144,20 @@ def simulate_windows(
     picture: Path | None, instrument: Instrument, rng: np.random.Generator, score: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Windows ``(N, S, S, 3)`` of one cell at the given scores, or at ``PLANES`` random ones, and the scores."""
-    widest_px = min(WIDEST_PX, instrument.crop_um[1] / instrument.pixel_um)
-    height, width = (round(widest_px * share) for share in rng.uniform(0.75, 1.0, 2))
+    images, score = simulate_images(picture, instrument, rng, score)
+    return np.stack([native_window(image, WINDOW_PX + SHIFT_PX) for image in images]), score
+
+
+def simulate_images(
+    picture: Path | None,
+    instrument: Instrument,
+    rng: np.random.Generator,
+    score: np.ndarray | None = None,
+    widest_px: int = WIDEST_PX,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images ``(N, H, W, 3)`` behind these windows, as large as the instrument's crops but for ``widest_px``."""
+    widest = min(widest_px, instrument.crop_um[1] / instrument.pixel_um)
+    height, width = (round(widest * share) for share in rng.uniform(0.75, 1.0, 2))
     shape = (height, width)
     scene = lay_scene(picture, shape, instrument, SOURCE_PIXEL_UM, rng)
     if score is None:
@@ -159,8 +171,7 @@ def simulate_windows(
     exposure = draw_exposure(camera, rng)
     light = vignette(shape, tuple(rng.uniform(-0.7, 0.6, 2)), 0.1 / max(shape), exposure.vignetting)
     images = photograph(intensity, light, exposure, camera, rng)
-    size = WINDOW_PX + SHIFT_PX
-    return np.stack([native_window(as_jpeg(image, camera.jpeg_quality), size) for image in images]), score
+    return np.stack([as_jpeg(image, camera.jpeg_quality) for image in images]), score
 
 
 def as_jpeg(image: np.ndarray, quality: int) -> np.ndarray:

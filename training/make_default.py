@@ -139,13 +139,7 @@ def train_stage(
     """Train one stage from the one before, from given weights or from random ones."""
     import keras
 
-    from focus_picker.deep.pipeline import Batches
     from focus_picker.deep.student import build_student, load_trained, start_from
-    from focus_picker.deep.training import Schedule
-    from focus_picker.deep.training import train as train_network
-    from focus_picker.evaluation.summary import summarise_epoch
-    from focus_picker.hybrid.losses import auxiliary_loss, label_loss
-    from focus_picker.hybrid.teacher import Standardiser
 
     keras.utils.set_random_seed(SEED)
     student = build_student(DEFAULT_BINS, n_auxiliary=windows.features.shape[1], size=stage.window_px)
@@ -154,22 +148,42 @@ def train_stage(
         start_from(student, given)
     if stage.strangers:
         windows = windows.select(~np.isin(windows.kind, held_kinds()))
+    return learn(student, stage, windows, work, effort)
+
+
+def learn(network: "keras.Model", stage: Stage, windows: Windows, work: Path, effort: float) -> "keras.Model":
+    """Train a network on the windows that are not held back; one that is given the features sees those of ``windows``.
+
+    Such features are standardised by the caller.
+    """
+    from focus_picker.deep.pipeline import Batches
+    from focus_picker.deep.training import Schedule
+    from focus_picker.deep.training import train as train_network
+    from focus_picker.evaluation.summary import summarise_epoch
+    from focus_picker.hybrid.losses import auxiliary_loss, label_loss
+    from focus_picker.hybrid.teacher import Standardiser
+
     validation = held_back(windows)
     learnt, held = windows.select(~validation), windows.select(validation)
+    beside = ("features",) if len(network.inputs) > 1 else ()
     targets = {
         "soft": DEFAULT_BINS.soft_labels(learnt.score, LABEL_SIGMA),
-        "features": Standardiser.fit(learnt.features)(learnt.features),
+        "features": learnt.features if beside else Standardiser.fit(learnt.features)(learnt.features),
     }
     margin = (learnt.image.shape[1] - stage.window_px - SHIFT_PX) // 2  # shifts stay small whatever the window
     images = learnt.image[:, margin : -margin or None, margin : -margin or None]
-    batches = Batches(images, targets, BATCH, SEED, size=stage.window_px, grey_share=GREY_SHARE, jpeg=False)
+    batches = Batches(
+        images, targets, BATCH, SEED, inputs=beside, size=stage.window_px, grey_share=GREY_SHARE, jpeg=False
+    )
 
     def loss(outputs: dict, given: dict) -> "tf.Tensor":
-        label = label_loss(outputs["logits"], given["soft"])
-        return label + AUXILIARY * auxiliary_loss(outputs["auxiliary"], given["features"])
+        value = label_loss(outputs["logits"], given["soft"])
+        if "auxiliary" in outputs:
+            value += AUXILIARY * auxiliary_loss(outputs["auxiliary"], given["features"])
+        return value
 
     train_network(
-        student,
+        network,
         batches,
         loss,
         lambda model: validation_error(model, held, stage.window_px),
@@ -177,29 +191,31 @@ def train_stage(
         work / stage.name,
         report=lambda row: print(summarise_epoch(stage.name, row), flush=True),
     )
-    return student
+    return network
 
 
 def validation_error(model: "keras.Model", held: Windows, size: int) -> float:
     """Mean absolute error of the median on the stacks held back."""
-    score = DEFAULT_BINS.quantile(distributions(model, held.image, size), 0.5)
+    score = DEFAULT_BINS.quantile(distributions(model, held, size), 0.5)
     return float(np.abs(score - held.score).mean())
 
 
-def distributions(model: "keras.Model", images: np.ndarray, size: int) -> np.ndarray:
-    """Predicted distributions ``(N, bins)`` of windows with a margin."""
+def distributions(model: "keras.Model", windows: Windows, size: int) -> np.ndarray:
+    """Predicted distributions ``(N, bins)``."""
     from scipy.special import softmax
 
     from focus_picker.deep.window import centre
 
-    logits = model.predict(np.ascontiguousarray(centre(images, size)), batch_size=128, verbose=0)["logits"]
+    image = np.ascontiguousarray(centre(windows.image, size))
+    given = {"image": image, "features": windows.features} if len(model.inputs) > 1 else image
+    logits = model.predict(given, batch_size=128, verbose=0)["logits"]
     return softmax(logits, axis=-1)
 
 
 def ask_strangers(student: "keras.Model", windows: Windows, size: int, work: Path) -> Limits:
     """Learn the limits from the kinds left out, and keep the table of what they cost in ``held_kinds.csv``."""
     strangers = windows.select(np.isin(windows.kind, held_kinds()))
-    predicted = distributions(student, strangers.image, size)
+    predicted = distributions(student, strangers, size)
     kind = np.array(ALL_KINDS)[strangers.kind]
     limits = learn_limits(predicted, strangers.score, kind, SCORE_PER_SLICE)
     said = DEFAULT_BINS.quantile(predicted, 0.5)

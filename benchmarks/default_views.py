@@ -1,0 +1,131 @@
+"""Whether several looks at one image tell more than one: turned, or other windows of an image larger than the window.
+
+Images are simulated as large as cameras cut them, through microscopes and of cells that the model has not met.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+
+from benchmarks.default_model import risk
+from benchmarks.report import DATA, Output, Report, Row, run
+from focus_picker.dataset.errors import InputError
+from focus_picker.dataset.parallel import parallel_map
+from focus_picker.dataset.simulation.kinds import KINDS, draw_instrument
+from focus_picker.deep.competence import other_side
+from focus_picker.deep.runtime import Student, load_student
+from focus_picker.deep.window import WINDOW_PX, native_window
+from focus_picker.evaluation.sides import side_figures
+from focus_picker.models import DEFAULT_MODEL
+from focus_picker.models.bins import DEFAULT_BINS
+from focus_picker.models.feature_head import turned
+from focus_picker.training.default_data import SCORE_PER_SLICE, crop_is_for_training, simulate_images
+
+SEED, WIDEST_PX, WIDEST_UM = 900, 210, 30.0
+Views = Callable[[np.ndarray], Sequence[np.ndarray]]
+
+
+def turns(image: np.ndarray) -> list[np.ndarray]:
+    """The central window in its eight orientations."""
+    return [view[0] for view in turned(native_window(image)[np.newaxis])]
+
+
+def windows(count: int) -> Views:
+    """``count`` x ``count`` windows that reach from edge to edge, each once; the image's own size decides how far."""
+
+    def cut(image: np.ndarray) -> list[np.ndarray]:
+        size = np.maximum(image.shape[:2], WINDOW_PX)
+        rows, columns = (sorted({round(at) for at in np.linspace(0, whole - WINDOW_PX, count)}) for whole in size)
+        parts = [image[top : top + WINDOW_PX, left : left + WINDOW_PX] for top, left in product(rows, columns)]
+        return [native_window(part) for part in parts]
+
+    return cut
+
+
+VIEWS: dict[str, Views] = {
+    "one window": lambda image: [native_window(image)],
+    "its eight turns": turns,
+    "one and four in the corners": lambda image: [native_window(image), *windows(2)(image)],
+    "3 x 3 windows": windows(3),
+    "3 x 3 windows and eight turns": lambda image: [*windows(3)(image), *turns(image)],
+}
+
+
+def compare_views(
+    output: Output = None,
+    data: Annotated[Path, typer.Option(help="Folder of wbc_crops.")] = DATA,
+    model: Annotated[Path, typer.Option(help="Model file.")] = DEFAULT_MODEL,
+    stacks: Annotated[int, typer.Option(min=1, help="Stacks of each kind of microscope.")] = 30,
+    jobs: Annotated[int, typer.Option(help="Processes that simulate.")] = 2,
+) -> Report:
+    """Report rank, sign, risk against coverage and time of the mean distribution over several views of an image."""
+    pictures = [path for path in sorted((data / "wbc_crops").rglob("*.jpg")) if not crop_is_for_training(path)]
+    if not pictures:
+        raise InputError(f"no wbc_crops in {data}; give the folder that holds it with --data")
+    student = load_student(model)
+    items = [(kind, number) for kind in KINDS for number in range(stacks)]
+    made = list(parallel_map(partial(simulated, pictures), items, "simulating stacks", jobs=jobs))
+    images = [image for several, _ in made for image in several]
+    truth = np.concatenate([score for _, score in made])
+    kind = np.repeat([kind for kind, _ in items], [len(score) for _, score in made])
+    wider = float(np.mean([min(image.shape[:2]) > WINDOW_PX for image in images]))
+    rows = [views_row(name, views, student, images, truth, kind) for name, views in VIEWS.items()]
+    note = (
+        f"{len(images)} images of {stacks} stacks each through the nine kinds of microscope, up to {WIDEST_PX} px or "
+        f"{WIDEST_UM:.0f} um wide; {wider:.0%} are larger than the window both ways, the others give all windows "
+        "alike. The distributions of an image's views are averaged. Spearman and sign beyond one slice: mean over the "
+        "kinds; wrong side beyond one slice among the surest shares of all images; time beside that of one window."
+    )
+    return Report("Several looks at one image", {"Views": rows}, output, note)
+
+
+def simulated(pictures: list[Path], item: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Images and scores of one stack: its kind, and its number among those of the kind."""
+    kind, number = item
+    rng = np.random.default_rng((SEED, list(KINDS).index(kind), number))
+    instrument = draw_instrument(kind, rng)
+    wide_um = min(WIDEST_UM, WIDEST_PX * instrument.pixel_um)
+    larger = instrument.model_copy(update={"crop_um": (0.75 * wide_um, wide_um)})
+    return simulate_images(pictures[int(rng.integers(len(pictures)))], larger, rng, widest_px=WIDEST_PX)
+
+
+def views_row(
+    name: str, views: Views, student: Student, images: list[np.ndarray], truth: np.ndarray, kind: np.ndarray
+) -> Row:
+    """Row of a way of looking."""
+    cut = [np.stack(list(views(image))) for image in images]
+    student.predict(cut[0])
+    began = time.perf_counter()
+    distribution = np.stack([student.predict(several)["distribution"].mean(axis=0) for several in cut])
+    took_ms = 1e3 * (time.perf_counter() - began) / len(images)
+    score = DEFAULT_BINS.quantile(distribution, 0.5)
+    by_kind = pd.DataFrame(
+        [
+            side_figures(score[own], truth[own], np.ones(own.sum(), bool), SCORE_PER_SLICE)
+            for own in (kind == name for name in KINDS)
+        ]
+    ).mean()
+    doubt = other_side(DEFAULT_BINS, distribution)
+    table = pd.DataFrame({"score": score, "slices": truth / SCORE_PER_SLICE, "doubt": doubt})
+    shares = {f"wrong among {share}": value for share, value in risk(table).items()}
+    return {
+        "views": name,
+        "spearman": float(by_kind["spearman"]),
+        "mae": float(by_kind["mae"]),
+        "sign": float(by_kind["sign"]),
+        **shares,
+        "ms": took_ms,
+    }
+
+
+main = partial(run, compare_views)
+
+if __name__ == "__main__":
+    raise SystemExit(main())
