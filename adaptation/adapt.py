@@ -26,6 +26,7 @@ from focus_picker.evaluation.metrics import evaluate
 from focus_picker.evaluation.run_claim import clear_run
 from focus_picker.models import DEFAULT_WEIGHTS
 from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
+from focus_picker.models.contract import Judgement
 from focus_picker.models.side_file import StudentSide, write_model
 
 MODEL_FILE, WEIGHTS_FILE = "focus_model.tflite", "best_model.h5"
@@ -94,33 +95,42 @@ def adapt(
     )
     report("writing", 0, 1)
     size = _write_model(student, side, examples, output)
+    chosen = {"init": as_text(Path(init).name), "seed": seed}
+    metrics = {
+        "training_seconds": round(time.perf_counter() - started, 1),
+        "model_bytes": size,
+        "init": chosen["init"],
+        "left_out": count_left_out(labelled),
+        **_figures(labelled, examples, left_out, judgement, side, seed),
+    }
+    config = {"command": "adapt", "reverse": reverse, "tuning": asdict(tuning), **chosen}
+    write_tables(output, labelled, predictions_of(examples, judgement), metrics, config, history)
+    report("writing", 1, 1)
+    return metrics
+
+
+def _figures(
+    labelled: Sequence[LabelledStack],
+    examples: Examples,
+    left_out: LeftOut,
+    judgement: Judgement,
+    side: StudentSide,
+    seed: int,
+) -> dict[str, Any]:
+    """What ``metrics.json`` says about the model, from the judgement of images while their fields were left out."""
     predictions = predictions_of(examples, judgement)
     expected = expect(examples, judgement.score, judgement.status, seed=seed)
     words = [in_words(labelled), expected.in_words(), blend_in_words(left_out), direction_warning(examples)]
-    metrics = {
+    return {
         "model": "student fine-tuned on stacks of one microscope" + (", with features" if left_out.share else ""),
-        "score_per_slice": step,
-        "test": evaluate(predictions, step) | {"n_fields": int(predictions["field"].nunique())},
+        "score_per_slice": side.score_per_slice,
+        "test": evaluate(predictions, side.score_per_slice) | {"n_fields": int(predictions["field"].nunique())},
         "calibrated": side.calibrated,
         "stack_calibration": side.stack_calibration.stacks if side.stack_calibration else 0,
         "expectation": expected.as_row(),
         "words": "\n".join(filter(None, words)),
         "share_of_features": left_out.share,
-        "left_out": count_left_out(labelled),
-        "training_seconds": round(time.perf_counter() - started, 1),
-        "model_bytes": size,
-        "init": as_text(Path(init).name),
     }
-    config = {
-        "command": "adapt",
-        "seed": seed,
-        "reverse": reverse,
-        "tuning": asdict(tuning),
-        "init": as_text(Path(init).name),
-    }
-    write_tables(output, labelled, predictions, metrics, config, history)
-    report("writing", 1, 1)
-    return metrics
 
 
 def _examples(labelled: Sequence[LabelledStack], step: float, report: Report) -> Examples:

@@ -69,9 +69,12 @@ def own_microscope(
             if len(learn) >= ENOUGH * count:
                 count = min(count, len(learn))
                 plain = plain or plain_picks(test, truth)
-                _keep(
-                    table, {"folder": folder.name, "stacks": count} | measured(learn, test, truth, count, steps) | plain
-                )
+                try:
+                    made = measured(learn, test, truth, count, steps)
+                except InputError as error:  # none of so few stacks could be labelled; others may be
+                    print(f"{folder.name}, {count} stacks: {error}", file=sys.stderr)
+                    continue
+                _keep(table, {"folder": folder.name, "stacks": count} | made | plain)
     rows = pd.read_csv(table)
     plots.save_figure(_picture(rows), output.with_suffix(".png"))
     return Report(TITLE, {"": [_shown(row) for row in _rows(rows)]}, output, NOTE)

@@ -1,6 +1,7 @@
 """The walls between the packages: imports go one way, and light parts stay light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,14 @@ def test_only_its_bindings_know_a_microscope_library():
             rooms, others = imported(file)
             assert not others & {"pymmcore", "pymmcore_plus", "useq"}, file
             assert "micromanager" not in {part for room in rooms for part in room.split(".")}
+
+
+def test_documents_name_files_that_are_there():
+    rooms = "|".join([*ALLOWED, "conf", "tests"])
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
+    named = {(doc, name) for doc in documents for name in re.findall(rf"`((?:{rooms})/[\w/.-]+)`", doc.read_text())}
+    assert len(named) > 30
+    assert not [(doc.name, name) for doc, name in named if not (ROOT / name).exists()]
 
 
 def test_no_pickle_anywhere():

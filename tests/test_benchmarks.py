@@ -137,7 +137,9 @@ def let_see(network, stage, windows, *_):
     """Let a network's BatchNorm learn the scale of activations, which random weights make vanish."""
     image = windows.image[:16, : stage.window_px, : stage.window_px]
     for _ in range(40):
-        network({"image": image, "features": windows.features[:16]} if len(network.inputs) > 1 else image, training=True)
+        network(
+            {"image": image, "features": windows.features[:16]} if len(network.inputs) > 1 else image, training=True
+        )
     return network
 
 
