@@ -128,7 +128,8 @@ def compare_parts(
         "within a stack, sign right beyond one slice. Without a part: its slides, optics or cameras are those of the "
         "shipped instruments. Networks: the student has 60 thousand parameters, with twice its channels 210 "
         "thousand; image and features: with the handcrafted features of the whole window beside the image. Pixel and "
-        f"aperture known: every image is resampled to {1 / SAMPLING:.2f} of Nyquist's pixel before; real blood states no pixel."
+        f"aperture known: every image is resampled to {1 / SAMPLING:.2f} of Nyquist's pixel before; real blood states "
+        "no pixel."
     )
     tables = {"Parts of the simulation": rows, "Networks": networks, "Kinds left out": parted}
     return Report("Parts, networks and kinds", tables, output, note)
