@@ -1,11 +1,16 @@
-"""From image files to batches: decoded once, kept as native-scale windows, augmented on the fly."""
+"""From image files to batches: decoded once, kept as native-scale windows, augmented on the fly.
 
-from collections.abc import Callable, Sequence
+Two threads work ahead of the network. ``tf.data`` would keep every array that its Python functions touch until the
+process ends, and lets the end of an epoch wait for its tuner.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from focus_picker.dataset.images import read_image
 from focus_picker.dataset.parallel import parallel_map
@@ -13,6 +18,9 @@ from focus_picker.deep.augment import augment
 from focus_picker.deep.window import SHIFT_PX, WINDOW_PX, native_window
 
 Targets = dict[str, np.ndarray]
+Inputs = np.ndarray | dict[str, np.ndarray]
+
+WORKERS, AHEAD = 2, 4  # threads, and batches that are ready before they are asked for
 
 
 def load_windows(paths: Sequence[Path], size: int = WINDOW_PX + SHIFT_PX, jobs: int = 2) -> np.ndarray:
@@ -77,36 +85,21 @@ class Batches:
         """Batches an epoch."""
         return len(self.windows) // self.batch
 
-    def epoch(self, number: int) -> tf.data.Dataset:
+    def epoch(self, number: int) -> Iterator[tuple[Inputs, Targets]]:
         """Batches ``(inputs, targets)`` of epoch ``number``; inputs are the images, or a dict with what goes beside."""
         order = np.random.default_rng((self.seed, number)).permutation(len(self.windows))
         order = order[: self.steps * self.batch].reshape(self.steps, self.batch)
+        with ThreadPoolExecutor(WORKERS) as workers:
+            ahead: deque[Future] = deque()
+            for step, rows in enumerate(order):
+                ahead.append(workers.submit(self._load, rows, (self.seed, number, step)))
+                if len(ahead) > AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
 
-        def load(step: np.ndarray) -> tuple[np.ndarray, ...]:
-            rows = order[step]
-            rng = np.random.default_rng((self.seed, number, int(step)))
-            images = np.stack([self.augment(self.windows[row], rng=rng) for row in rows])
-            return (images, *(values[rows] for values in self.targets.values()))
-
-        steps = tf.data.Dataset.range(self.steps)
-        made = steps.map(self._mapper(load), num_parallel_calls=2, deterministic=True).prefetch(4)
-        # Nothing is left to be tuned, and the end of an epoch waits for the tuner, which sleeps ever longer.
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        return made.with_options(options)
-
-    def _mapper(self, load: Callable) -> Callable:
-        names, values = list(self.targets), list(self.targets.values())
-        types = [tf.uint8, *(tf.as_dtype(value.dtype) for value in values)]
-
-        def prepare(step: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-            images, *rest = tf.numpy_function(load, [step], types)
-            images = tf.ensure_shape(images, (self.batch, self.size, self.size, 3))
-            shaped = [
-                tf.ensure_shape(part, (self.batch, *value.shape[1:])) for part, value in zip(rest, values, strict=True)
-            ]
-            given = dict(zip(names, shaped, strict=True))
-            beside = {name: given[name] for name in self.inputs}
-            return ({"image": images, **beside} if beside else images), given
-
-        return prepare
+    def _load(self, rows: np.ndarray, seed: tuple[int, ...]) -> tuple[Inputs, Targets]:
+        rng = np.random.default_rng(seed)
+        images = np.stack([self.augment(self.windows[row], rng=rng) for row in rows])
+        targets = {name: values[rows] for name, values in self.targets.items()}
+        return {"image": images, **{name: targets[name] for name in self.inputs}} if self.inputs else images, targets
