@@ -88,7 +88,7 @@ def adapt(
 
     def told(number: int, loss: float) -> None:
         history.append({"step": number, "loss": loss})
-        report("fine-tuning", number, tuning.steps)
+        report("fine-tuning", number, tuning.all_steps)
 
     student = fine_tune(
         start, examples.windows, examples.score, bins, tuning, seed=seed, grey=examples.grey, report=told

@@ -74,8 +74,8 @@ def cross_validate(
         here = fold == held
         rest = ~here if len(folds) > 1 else here  # one stack alone: it is judged by what it taught, and not calibrated
 
-        def told(step: int, loss: float, before: int = number * tuning.steps) -> None:
-            report(before + step, len(folds) * tuning.steps)
+        def told(step: int, loss: float, before: int = number * tuning.all_steps) -> None:
+            report(before + step, len(folds) * tuning.all_steps)
 
         student = fine_tune(
             start, examples.windows[rest], examples.score[rest], bins, tuning, seed=seed, grey=grey, report=told

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from focus_picker.deep.augment import as_grey_levels, random_light, random_noise, random_shift, random_turn
-from focus_picker.deep.student import build_student, start_from
+from focus_picker.deep.student import LOGITS, build_student, start_from
 from focus_picker.deep.training import WEIGHT_DECAY
 from focus_picker.deep.window import WINDOW_PX
 from focus_picker.hybrid.losses import label_loss
@@ -27,21 +27,29 @@ class Tuning:
 
     Attributes
     ----------
-    steps
-        Batches of ``BATCH`` images.
-    learning_rate
-        Peak rate; rises over the first tenth, then falls to zero along a half cosine.
+    head_steps, head_rate
+        Batches of ``BATCH`` images that the head alone learns from first, and its peak rate: a head in the wrong scale
+        would have the layers before it follow its errors (Kumar et al. 2022, arXiv:2202.10054).
+    steps, learning_rate
+        The same of all layers after that. A rate rises over the first tenth, then falls to zero along a half cosine.
     label_sigma
         Width of the soft labels, score units: about the error of a label and of a bin together.
     kept
-        Share of the start's weights in the result. A mean of the weights before and after loses less on images unlike
-        the few that were learned from (Wortsman et al. 2022, arXiv:2109.01903).
+        Share of the weights before these last steps in the result. A mean of the weights before and after loses less on
+        images unlike the few that were learned from (Wortsman et al. 2022, arXiv:2109.01903).
     """
 
+    head_steps: int = 60
+    head_rate: float = 5e-3
     steps: int = 80
     learning_rate: float = 2e-3
     label_sigma: float = 0.05
-    kept: float = 0.3
+    kept: float = 0.5
+
+    @property
+    def all_steps(self) -> int:
+        """Batches in all."""
+        return self.head_steps + self.steps
 
 
 def fine_tune(
@@ -75,23 +83,27 @@ def fine_tune(
         Called every few steps with their number and mean loss.
     """
     student = build_student(bins)
-    took_head = start_from(student, start)
+    start_from(student, start)
+    targets = bins.soft_labels(score, tuning.label_sigma)
+
+    def learn(steps: int, rate: float, done: int) -> None:
+        step, losses = _step_of(student, steps, rate), []
+        for number, rows in enumerate(_batches(len(windows), steps, seed + done)):
+            rng = np.random.default_rng((seed, done + number))
+            images = np.stack([_varied(windows[row], rng, grey) for row in rows])
+            losses.append(step(images, targets[rows]))
+            if (number + 1) % EVERY == 0 or number + 1 == steps:
+                report(done + number + 1, float(np.mean([float(loss) for loss in losses[-EVERY:]])))
+
+    for layer in student.layers:
+        layer.trainable = layer.name == LOGITS
+    learn(tuning.head_steps, tuning.head_rate, 0)
     before = student.get_weights()
     for layer in student.layers:
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-    step = _step_of(student, tuning)
-    targets = bins.soft_labels(score, tuning.label_sigma)
-    losses: list[float] = []
-    for number, rows in enumerate(_batches(len(windows), tuning.steps, seed)):
-        rng = np.random.default_rng((seed, number))
-        images = np.stack([_varied(windows[row], rng, grey) for row in rows])
-        losses.append(step(images, targets[rows]))
-        if (number + 1) % EVERY == 0 or number + 1 == tuning.steps:
-            report(number + 1, float(np.mean([float(loss) for loss in losses[-EVERY:]])))
-    if took_head:  # another head's weights are random, and no mean with them says anything
-        share = tuning.kept
-        pairs = zip(before, student.get_weights(), strict=True)
-        student.set_weights([share * old + (1 - share) * new for old, new in pairs])
+    learn(tuning.steps, tuning.learning_rate, tuning.head_steps)
+    pairs = zip(before, student.get_weights(), strict=True)
+    student.set_weights([tuning.kept * old + (1 - tuning.kept) * new for old, new in pairs])
     return student
 
 
@@ -102,13 +114,10 @@ def _batches(count: int, steps: int, seed: int) -> np.ndarray:
     return np.concatenate([rng.permutation(count) for _ in range(passes)])[: steps * BATCH].reshape(steps, BATCH)
 
 
-def _step_of(student: keras.Model, tuning: Tuning) -> Callable:
-    warmup = max(tuning.steps // 10, 1)
+def _step_of(student: keras.Model, steps: int, learning_rate: float) -> Callable:
+    warmup = max(steps // 10, 1)
     rate = keras.optimizers.schedules.CosineDecay(
-        tuning.learning_rate / 20,
-        max(tuning.steps - warmup, 1),
-        warmup_target=tuning.learning_rate,
-        warmup_steps=warmup,
+        learning_rate / 20, max(steps - warmup, 1), warmup_target=learning_rate, warmup_steps=warmup
     )
     optimizer = keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY, clipnorm=1.0)
     optimizer.build(student.trainable_variables)
