@@ -26,7 +26,7 @@ from focus_picker.adaptation.adapt import adapt  # noqa: E402
 from focus_picker.adaptation.cross_validation import LeftOut, best_share  # noqa: E402
 from focus_picker.adaptation.network import Tuning, fine_tune  # noqa: E402
 from focus_picker.deep.runtime import Student, load_student  # noqa: E402
-from focus_picker.deep.student import LOGITS, load_trained  # noqa: E402
+from focus_picker.deep.student import LOGITS, backbone_layers, load_trained  # noqa: E402
 from focus_picker.deep.training import deterministic  # noqa: E402
 
 PROMISED = {
@@ -51,7 +51,7 @@ def stages():
 def run(stacks, stages, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "mine"
     adapt(
-        [stack.path for stack in stacks], folder, tuning=Tuning(steps=3), jobs=1,
+        [stack.path for stack in stacks], folder, tuning=Tuning(head_steps=2, steps=3), jobs=1,
         report=lambda stage, done, total: stages.append((stage, done, total)),
     )  # fmt: skip
     return folder
@@ -170,22 +170,24 @@ def test_one_stack_tells_nothing_about_more_stacks(stacks):
     assert np.isnan(gain_of_doubling(alone, seed=0))
 
 
-def test_fine_tuning_keeps_a_share_of_the_start():
+def test_the_head_learns_first_and_a_share_of_what_it_started_from_is_kept():
     start = load_trained(DEFAULT_WEIGHTS)
     rng = np.random.default_rng(0)
     windows = rng.integers(0, 255, (32, WINDOW_PX + SHIFT_PX, WINDOW_PX + SHIFT_PX, 3), dtype=np.uint8)
     score = rng.uniform(-1, 1, 32)
 
-    def head(kept: float) -> np.ndarray:
+    def tuned(kept: float) -> keras.Model:
         deterministic(0)
-        tuning = Tuning(steps=2, learning_rate=1e-2, kept=kept)
-        return (
-            fine_tune(start, windows, score, DEFAULT_BINS, tuning, seed=0, grey=False)
-            .get_layer(LOGITS)
-            .get_weights()[0]
-        )
+        tuning = Tuning(head_steps=2, head_rate=1e-2, steps=2, learning_rate=1e-2, kept=kept)
+        return fine_tune(start, windows, score, DEFAULT_BINS, tuning, seed=0, grey=False)
 
-    before, after = start.get_layer(LOGITS).get_weights()[0], head(0.0)
-    assert np.abs(after - before).max() > 1e-3
-    np.testing.assert_allclose(head(1.0), before, atol=1e-6)
-    np.testing.assert_allclose(head(0.3), 0.3 * before + 0.7 * after, atol=1e-4)
+    def head(student: keras.Model) -> np.ndarray:
+        return student.get_layer(LOGITS).get_weights()[0]
+
+    before, mean, after = tuned(1.0), tuned(0.3), tuned(0.0)
+    for ours, theirs in zip(backbone_layers(before), backbone_layers(start), strict=True):
+        for weights, given in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+            np.testing.assert_array_equal(weights, given)
+    assert np.abs(head(before) - head(start)).max() > 1e-3
+    assert np.abs(head(after) - head(before)).max() > 1e-3
+    np.testing.assert_allclose(head(mean), 0.3 * head(before) + 0.7 * head(after), atol=1e-4)
