@@ -126,7 +126,7 @@ def compare_parts(
         f"default itself at far more); windows of {WINDOW_PX} px. Tested on other stacks and microscopes of the nine "
         "kinds, with all that the simulation has (drawn: mean over the kinds), and on the test folders: Spearman "
         "within a stack, sign right beyond one slice. Without a part: its slides, optics or cameras are those of the "
-        "shipped instruments. Networks: the student has 60 thousand parameters, with twice its channels 210 "
+        "shipped instruments. Networks: the student has 58 thousand parameters, with twice its channels 204 "
         "thousand; image and features: with the handcrafted features of the whole window beside the image. Pixel and "
         f"aperture known: every image is resampled to {1 / SAMPLING:.2f} of Nyquist's pixel before; real blood states "
         "no pixel."
