@@ -9,11 +9,11 @@ import numpy as np
 from focus_picker.dataset.errors import InputError
 from focus_picker.deep.competence import image_properties, other_side, outside_competence
 from focus_picker.deep.quiet import quiet_stderr
-from focus_picker.deep.window import native_window
+from focus_picker.deep.window import native_window, spread_windows
 from focus_picker.features import measure
 from focus_picker.models import DEFAULT_MODEL
 from focus_picker.models.contract import Judgement, ScoreDistribution, unsure_of_small
-from focus_picker.models.feature_head import pooled, turned
+from focus_picker.models.feature_head import LEAST_PROBABILITY, pooled, turned
 from focus_picker.models.focus_state import UNSURE, focus_state, stated
 from focus_picker.models.side_file import StudentSide, read_model
 
@@ -69,8 +69,19 @@ class Student:
     def judge(self, images: Sequence[np.ndarray]) -> Judgement:
         """Judge images; see :class:`models.contract.Model`. The properties are those of ``deep.competence``."""
         size = self.side.window_px
-        windows = np.stack([native_window(image, size) for image in images]) if images else _no_windows(size)
-        return unsure_of_small(self.judge_windows(windows), images)
+        if not images:
+            return self.judge_windows(_no_windows(size))
+        if not self.side.corners:
+            return unsure_of_small(
+                self.judge_windows(np.stack([native_window(image, size) for image in images])), images
+            )
+        views = [spread_windows(image, size) for image in images]
+        first = np.cumsum([0, *map(len, views[:-1])])
+        windows = np.stack([window for several in views for window in several])
+        distribution, bins = mean_of_each(self.predict(windows)["distribution"], first), self.side.bins
+        outputs = {"score": bins.quantile(distribution, 0.5), "spread": bins.spread(distribution)}
+        outputs["distribution"] = distribution
+        return unsure_of_small(self._judgement(outputs, image_properties(windows[first])), images)
 
     def judge_windows(self, windows: np.ndarray) -> Judgement:
         """Judge windows ``(N, size, size, 3)`` uint8 RGB; there may be none."""
@@ -120,6 +131,19 @@ class Student:
                 interpreter.allocate_tensors()
             self._runner = interpreter.get_signature_runner()
         return self._runner
+
+
+def mean_of_each(distribution: np.ndarray, first: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Pool the distributions ``(W, bins)`` of several windows of each image: their geometric mean ``(N, bins)``.
+
+    ``first`` ``(N,)`` says where each image's windows begin. Where windows agree it is as narrow as they are, which the
+    arithmetic mean is not.
+    """
+    counts = np.diff([*first, len(distribution)])
+    surprise = np.log(np.maximum(distribution.astype(float), LEAST_PROBABILITY))
+    mean = np.exp(np.add.reduceat(surprise, first) / counts[:, np.newaxis])
+    mean /= mean.sum(axis=1, keepdims=True)
+    return np.where(counts[:, np.newaxis] > 1, mean, distribution[np.asarray(first)])
 
 
 def _no_windows(size: int) -> np.ndarray:

@@ -4,6 +4,8 @@ Blur is a size in pixels, so an image is cut or continued, never resampled. Trai
 share this one function.
 """
 
+from itertools import product
+
 import cv2
 import numpy as np
 
@@ -39,6 +41,28 @@ def native_window(image: np.ndarray, size: int = WINDOW_PX) -> np.ndarray:
             cut, above, missing_y - above, before, missing_x - before, borderType=cv2.BORDER_REFLECT
         )
     return np.ascontiguousarray(cut)
+
+
+def spread_windows(image: np.ndarray, size: int = WINDOW_PX) -> list[np.ndarray]:
+    """Cut the central window, and behind it those in the corners of an image that is larger.
+
+    Parameters
+    ----------
+    image, size
+        As in :func:`native_window`.
+
+    Returns
+    -------
+    list
+        The window about the centre alone where the image is larger by less than an eighth both ways; windows at both
+        ends too of a side that is larger by more, so that there are three or five.
+    """
+    more = [max(length - size, 0) for length in image.shape[:2]]
+    if max(more) < size // 8:
+        return [native_window(image, size)]
+    tops, lefts = ((0, extra) if extra >= size // 8 else (extra // 2,) for extra in more)
+    corners = [image[top : top + size, left : left + size] for top, left in product(tops, lefts)]
+    return [native_window(part, size) for part in (image, *corners)]
 
 
 def centre(windows: np.ndarray, size: int = WINDOW_PX) -> np.ndarray:

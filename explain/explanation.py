@@ -228,7 +228,8 @@ def load_student(weights: str | Path) -> KerasStudent:
         raise InputError(
             f"{weights} is not the network that {SHIPPED_FILE} beside it was made from; keep a run's files together"
         )
-    return KerasStudent(network, side)
+    # The map is of one window, and so is the score beside it.
+    return KerasStudent(network, side.model_copy(update={"corners": False}))
 
 
 def explain_network(student: KerasStudent, image: np.ndarray) -> NetworkPart:

@@ -112,6 +112,9 @@ class StudentSide(SideFile):
         Of ``best_model.h5``, the network that it was converted from; empty where it is not stated.
     turns
         Whether its answer is the mean over the eight orientations of the window.
+    corners
+        Whether its answer is the mean over the windows of ``deep.window.spread_windows`` where the image is larger than
+        the window; the range of competence is asked about the central one.
     features
         What handcrafted features add to its answer; None for the network alone.
     """
@@ -124,6 +127,7 @@ class StudentSide(SideFile):
     competence: Competence
     trained_sha256: str = ""
     turns: bool = False
+    corners: bool = False
     features: FeatureHead | None = None
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.deep.competence import image_properties, learn_competence, other_side, outside_competence
-from focus_picker.deep.window import centre, native_window
+from focus_picker.deep.window import centre, native_window, spread_windows
 from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
 
 keras = pytest.importorskip("keras", reason="training needs the extra train")
@@ -116,6 +116,30 @@ def test_native_window_is_about_the_centre_and_never_resamples(shape):
 def test_native_window_takes_16_bit_images():
     image = np.full((50, 50, 3), 257 * 100, np.uint16)
     assert (native_window(image, 64) == 100).all()
+
+
+@pytest.mark.parametrize(("shape", "count"), [((60, 90), 1), ((128, 140), 1), ((200, 128), 3), ((144, 200), 5)])
+def test_windows_spread_to_the_corners_of_an_image_that_is_larger(shape, count):
+    image = np.zeros((*shape, 3), np.uint8)
+    image[[0, 0, -1, -1], [0, -1, 0, -1]] = 255
+    views = spread_windows(image)
+    assert len(views) == count
+    assert all(view.shape == (128, 128, 3) for view in views)
+    np.testing.assert_array_equal(views[0], native_window(image))
+    if count == 5:
+        assert [int((view[..., 0] > 0).sum()) for view in views] == [0, 1, 1, 1, 1]
+
+
+def test_several_windows_are_pooled_image_by_image(readout):
+    student = Student(to_tflite(readout, "fp32", windows(8)), side(corners=True))
+    images = [windows(1, size, seed)[0] for seed, size in enumerate((20, SIZE, 50, 70))]
+    judged = student.judge(images)
+    for at, image in enumerate(images):
+        each = student.judge_windows(np.stack(spread_windows(image, SIZE))).distribution.probability
+        mean = np.exp(np.log(np.maximum(each, 1e-4)).mean(axis=0)) if len(each) > 1 else each[0]
+        np.testing.assert_allclose(judged.distribution.probability[at], mean / mean.sum(), atol=1e-5)
+        assert judged.score[at] == pytest.approx(student.side.bins.quantile(mean[np.newaxis], 0.5)[0], abs=1e-3)
+    assert student.judge([]).score.shape == (0,)
 
 
 # Augmentation keeps what the label is about

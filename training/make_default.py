@@ -262,7 +262,8 @@ def write_kinds(student: "Student", held: Windows, strangers: pd.DataFrame) -> N
 def limited(side: "StudentSide", limits: Limits) -> "StudentSide":
     """Put what strangers taught in place of what the known kinds say, which is too little doubt."""
     competence = side.competence.model_copy(update={"other_side": limits.other_side})
-    return side.model_copy(update={"calibrated": False, "intervals": limits.intervals, "competence": competence})
+    stated = {"calibrated": False, "intervals": limits.intervals, "competence": competence, "corners": True}
+    return side.model_copy(update=stated)
 
 
 def simulated(name: str, crops: Path, work: Path, jobs: int) -> Path:

@@ -242,7 +242,8 @@ def write_models(
     side = shipped.student.side.model_copy(update=stated | {"stack_calibration": stack_calibration})
     write_model(output / MODEL_FILE, shipped.student.weights, side)
     single = to_tflite(static_batch(model), side.variant, train_windows)
-    write_model(output / "focus_model_static.tflite", single, side)
+    one_window = side.model_copy(update={"corners": False})  # it takes no more at a time
+    write_model(output / "focus_model_static.tflite", single, one_window)
     if trials["int8"].passed:
         int8 = trials["int8"].student
         write_model(output / "focus_model_int8.tflite", int8.weights, int8.side.model_copy(update=stated))
