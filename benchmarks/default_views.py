@@ -81,8 +81,8 @@ def compare_views(
         f"{len(images)} images of {stacks} stacks each through the nine kinds of microscope, up to {WIDEST_PX} px or "
         f"{WIDEST_UM:.0f} um wide; {wider:.0%} are larger than the window both ways, the others give fewer windows. "
         "Answers are the geometric mean of the views' distributions; centre and corners is what ships. Spearman and "
-        "sign beyond one slice: mean over the kinds; wrong side beyond one slice among the surest shares of all images; "
-        "time of an image, all views."
+        "sign beyond one slice: mean over the kinds; wrong side beyond one slice among the surest shares of all; time "
+        "of an image, all views."
     )
     return Report("Several looks at one image", {"Views": rows}, output, note)
 
