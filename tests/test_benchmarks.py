@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import default_doubt, default_parts
+from benchmarks import default_doubt, default_parts, default_views
 from benchmarks.closed_loop_peers import PEERS
 from benchmarks.default_model import risk
 from benchmarks.report import Report, markdown, run, seconds
@@ -30,8 +30,8 @@ from tests.made_microscope import DEPTH_UM, microscope, settings
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = (
-    "attribution", "closed_loop", "default_doubt", "default_model", "default_parts", "features", "latency",
-    "own_microscope", "realism", "serve", "simulation", "stacks",
+    "attribution", "closed_loop", "default_doubt", "default_model", "default_parts", "default_views", "features",
+    "latency", "own_microscope", "realism", "serve", "simulation", "stacks",
 )  # fmt: skip
 
 
@@ -179,6 +179,17 @@ def test_default_doubt(small_shards, monkeypatch):
     (table,) = ran("default_doubt", small_shards / "table.md", "--work", work)
     assert [row[0] for row in table[1::6]] == list(HELD_KINDS)
     assert all(0 <= float(cell) <= 1 for row in table[1:] for cell in row[2:])
+
+
+def test_default_views(small_shards, monkeypatch):
+    monkeypatch.setattr(default_views, "WIDEST_PX", 150)
+    monkeypatch.setattr(default_views, "KINDS", {"lens-cells": default_views.KINDS["lens-cells"]})
+    monkeypatch.setattr(default_views, "crop_is_for_training", lambda path: False)
+    (table,) = ran("default_views", small_shards / "table.md", "--data", small_shards, "--stacks", 2, "--jobs", 1)
+    assert [row[0] for row in table[1:]] == list(default_views.VIEWS)
+    rank = {row[0]: float(row[1]) for row in table[1:]}
+    assert rank["one window"] > 0.3
+    assert len(set(rank.values())) > 1
 
 
 def test_the_least_doubtful_are_answered_first():
