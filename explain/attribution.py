@@ -5,9 +5,9 @@ image and of a reference among the pixels; the shares add up to the difference (
 reference. A uniform colour or a strongly blurred copy are the usual ones, and wrong here: a network never saw either
 and may call them anything (a former default called a uniform colour +1.1 to +1.2, whatever the image), and the map
 would explain the way from there. The same pixels shuffled within blocks of ``BLOCK_PX`` keep the colours about where
-they are and lose the edges and the detail that focus is read from; they score about the same on whichever side the image
-is, so that the map is what tells the sides apart. One such reference is noise; the mean over many is taken (expected gradients, Erion et al. 2021,
-Nat. Mach. Intell. 3:620).
+they are and lose the edges and the detail that focus is read from; they score about the same on whichever side the
+image is, so that the map is what tells the sides apart. One such reference is noise; the mean over many is taken
+(expected gradients, Erion et al. 2021, Nat. Mach. Intell. 3:620).
 ``python -m benchmarks.attribution`` measures these claims.
 """
 
