@@ -59,6 +59,8 @@ class Batches:
         Names of targets that the network is given beside the image.
     size
         Side of the network's window.
+    rows
+        Which of the windows are trained on; all where it is not said. A copy of them need not be made.
     grey_share, jpeg
         Of the augmentation, see :func:`deep.augment.augment`.
     """
@@ -72,22 +74,24 @@ class Batches:
         inputs: Sequence[str] = (),
         size: int = WINDOW_PX,
         *,
+        rows: np.ndarray | None = None,
         grey_share: float = 0.0,
         jpeg: bool = True,
     ) -> None:
         # A data set smaller than a batch is one batch.
-        self.batch = min(batch, len(windows))
+        self.rows = np.arange(len(windows)) if rows is None else rows
+        self.batch = min(batch, len(self.rows))
         self.windows, self.targets, self.seed, self.inputs, self.size = windows, targets, seed, tuple(inputs), size
         self.augment = partial(augment, size=size, grey_share=grey_share, jpeg=jpeg)
 
     @property
     def steps(self) -> int:
         """Batches an epoch."""
-        return len(self.windows) // self.batch
+        return len(self.rows) // self.batch
 
     def epoch(self, number: int) -> Iterator[tuple[Inputs, Targets]]:
         """Batches ``(inputs, targets)`` of epoch ``number``; inputs are the images, or a dict with what goes beside."""
-        order = np.random.default_rng((self.seed, number)).permutation(len(self.windows))
+        order = np.random.default_rng((self.seed, number)).permutation(self.rows)
         order = order[: self.steps * self.batch].reshape(self.steps, self.batch)
         with ThreadPoolExecutor(WORKERS) as workers:
             ahead: deque[Future] = deque()

@@ -146,15 +146,16 @@ def train_stage(
     given = load_trained(start) if start else before
     if given is not None:
         start_from(student, given)
-    if stage.strangers:
-        windows = windows.select(~np.isin(windows.kind, held_kinds()))
-    return learn(student, stage, windows, work, effort)
+    met = ~np.isin(windows.kind, held_kinds()) if stage.strangers else None
+    return learn(student, stage, windows, work, effort, met)
 
 
-def learn(network: "keras.Model", stage: Stage, windows: Windows, work: Path, effort: float) -> "keras.Model":
-    """Train a network on the windows that are not held back; one that is given the features sees those of ``windows``.
+def learn(
+    network: "keras.Model", stage: Stage, windows: Windows, work: Path, effort: float, met: np.ndarray | None = None
+) -> "keras.Model":
+    """Train a network on the windows that are not held back, and of these on those that are ``met`` ``(N,)``.
 
-    Such features are standardised by the caller.
+    One that is given the features sees those of ``windows``, which are standardised by the caller.
     """
     from focus_picker.deep.pipeline import Batches
     from focus_picker.deep.training import Schedule
@@ -163,17 +164,17 @@ def learn(network: "keras.Model", stage: Stage, windows: Windows, work: Path, ef
     from focus_picker.hybrid.losses import auxiliary_loss, label_loss
     from focus_picker.hybrid.teacher import Standardiser
 
-    validation = held_back(windows)
-    learnt, held = windows.select(~validation), windows.select(validation)
+    validation, met = held_back(windows), np.ones(len(windows.score), bool) if met is None else met
+    rows, held = np.flatnonzero(~validation & met), windows.select(validation & met)
     beside = ("features",) if len(network.inputs) > 1 else ()
     targets = {
-        "soft": DEFAULT_BINS.soft_labels(learnt.score, LABEL_SIGMA),
-        "features": learnt.features if beside else Standardiser.fit(learnt.features)(learnt.features),
+        "soft": DEFAULT_BINS.soft_labels(windows.score, LABEL_SIGMA),
+        "features": windows.features if beside else Standardiser.fit(windows.features[rows])(windows.features),
     }
-    margin = (learnt.image.shape[1] - stage.window_px - SHIFT_PX) // 2  # shifts stay small whatever the window
-    images = learnt.image[:, margin : -margin or None, margin : -margin or None]
+    margin = (windows.image.shape[1] - stage.window_px - SHIFT_PX) // 2  # shifts stay small whatever the window
+    images = windows.image[:, margin : -margin or None, margin : -margin or None]
     batches = Batches(
-        images, targets, BATCH, SEED, inputs=beside, size=stage.window_px, grey_share=GREY_SHARE, jpeg=False
+        images, targets, BATCH, SEED, beside, stage.window_px, rows=rows, grey_share=GREY_SHARE, jpeg=False
     )
 
     def loss(outputs: dict, given: dict) -> "tf.Tensor":
@@ -187,7 +188,7 @@ def learn(network: "keras.Model", stage: Stage, windows: Windows, work: Path, ef
         batches,
         loss,
         lambda model: validation_error(model, held, stage.window_px),
-        Schedule(max(1, round(effort * stage.images / len(learnt.score))), stage.learning_rate),
+        Schedule(max(1, round(effort * stage.images / len(rows))), stage.learning_rate),
         work / stage.name,
         report=lambda row: print(summarise_epoch(stage.name, row), flush=True),
     )
