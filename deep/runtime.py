@@ -17,6 +17,8 @@ from focus_picker.models.feature_head import LEAST_PROBABILITY, pooled, turned
 from focus_picker.models.focus_state import UNSURE, focus_state, stated
 from focus_picker.models.side_file import StudentSide, read_model
 
+MOST_AT_ONCE = 256
+
 
 class Student:
     """A student ready to judge; all it has learned comes from its two files.
@@ -52,13 +54,13 @@ class Student:
             ``score`` ``(N,)``, ``spread`` ``(N,)``, ``distribution`` ``(N, bins)``.
         """
         if not self.side.turns and self.side.features is None:
-            outputs = self._signature()(image=np.ascontiguousarray(windows))
+            outputs = self._outputs(windows)
             return {name: outputs[name][:, 0] for name in ("score", "spread")} | {
                 "distribution": outputs["distribution"]
             }
         bins, head = self.side.bins, self.side.features
-        views = turned(windows) if self.side.turns else [np.ascontiguousarray(windows)]
-        distribution = np.mean([self._signature()(image=view)["distribution"] for view in views], axis=0)
+        views = turned(windows) if self.side.turns else [windows]
+        distribution = np.mean([self._outputs(view)["distribution"] for view in views], axis=0)
         if head is not None:
             rows = np.array([list(measure(window, head.names).values()) for window in windows], dtype=float)
             distribution = pooled(distribution, head.distribution(rows, bins), head.share)
@@ -119,6 +121,14 @@ class Student:
 
     def _nothing(self) -> dict[str, np.ndarray]:
         return {"score": np.empty(0), "spread": np.empty(0), "distribution": np.empty((0, self.side.bins.count))}
+
+    def _outputs(self, windows: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the bare network, some windows at a time: what lies between its layers is a megabyte a window."""
+        parts = [
+            self._signature()(image=np.ascontiguousarray(windows[at : at + MOST_AT_ONCE]))
+            for at in range(0, len(windows), MOST_AT_ONCE)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _signature(self) -> Any:
         """The network as a function of named inputs; its order of inputs and outputs differs between converters."""

@@ -130,6 +130,14 @@ def test_windows_spread_to_the_corners_of_an_image_that_is_larger(shape, count):
         assert [int((view[..., 0] > 0).sum()) for view in views] == [0, 1, 1, 1, 1]
 
 
+def test_many_windows_are_judged_as_few_are(readout, monkeypatch):
+    student = Student(to_tflite(readout, "fp32", windows(8)), side())
+    whole = student.predict(windows(7))
+    monkeypatch.setattr("focus_picker.deep.runtime.MOST_AT_ONCE", 3)
+    for name, parts in student.predict(windows(7)).items():
+        np.testing.assert_allclose(parts, whole[name], atol=1e-6)
+
+
 def test_several_windows_are_pooled_image_by_image(readout):
     student = Student(to_tflite(readout, "fp32", windows(8)), side(corners=True))
     images = [windows(1, size, seed)[0] for seed, size in enumerate((20, SIZE, 50, 70))]
