@@ -17,7 +17,7 @@ from focus_picker.deep.competence import image_properties, learn_competence, oth
 from focus_picker.deep.window import WINDOW_PX
 from focus_picker.models.bins import ScoreBins
 from focus_picker.models.contract import Judgement, ScoreDistribution
-from focus_picker.models.focus_state import UNSURE, focus_state, stated
+from focus_picker.models.focus_state import UNSURE, stated
 from focus_picker.models.intervals import learn_widening
 from focus_picker.models.side_file import StudentSide
 from focus_picker.models.stack_calibration import StackCalibration
@@ -66,7 +66,7 @@ def judged(examples: Examples, distribution: np.ndarray, side: StudentSide) -> J
     properties = image_properties(examples.seen)
     doubt = other_side(side.bins, distribution)
     strange = outside_competence(properties, side.bins.spread(distribution), doubt, side.competence)
-    state = np.where(strange, UNSURE, focus_state(score, lower, upper, side.score_per_slice))
+    state = np.where(strange, UNSURE, side.state(score, distribution))
     spread_out = ScoreDistribution(side.bins.centres, distribution)
     return Judgement(score, lower, upper, stated(state, side.calibrated), spread_out, properties)
 

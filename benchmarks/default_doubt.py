@@ -50,10 +50,12 @@ def compare_doubts(
         rows += rows_of(ALL_KINDS[kind], strangers, seen_by(network, strangers.image, stage.window_px), met, known)
     note = (
         "The kinds were left out of training. Wrong side among the images beyond one slice of focus, by the share "
-        "of them that is answered, the least doubtful first; `other side` is what the model ships with: the "
-        "probability on the side opposite to the score. Turns: of the mean distribution over eight orientations; their "
-        "scores' standard deviation. Embedding: Mahalanobis distance from images of kinds that were met. Features: how "
-        f"many lie outside the middle {INSIDE[1] - INSIDE[0]:.0%} of those images."
+        "of them that is answered, the least doubtful first; `beyond a slice on both sides` is what the model ships "
+        "with: the probability beyond a slice on the side that has less of it, which says whether an interval reaches "
+        "beyond a slice on both. Other side: the probability on the side opposite to the score. Turns: of the mean "
+        "distribution over eight orientations; their scores' standard deviation. Embedding: Mahalanobis distance from "
+        "images of kinds that were met. Features: how many lie outside the middle "
+        f"{INSIDE[1] - INSIDE[0]:.0%} of those images."
     )
     return Report("Doubt about strangers", {"Wrong side by the share that is answered": rows}, output, note)
 
@@ -94,6 +96,7 @@ def rows_of(
     outside = ((strangers.features < low) | (strangers.features > high)).sum(axis=1)
     lower, upper = DEFAULT_BINS.quantile(upright, 0.05), DEFAULT_BINS.quantile(upright, 0.95)
     doubts: dict[str, tuple[np.ndarray, np.ndarray]] = {
+        "beyond a slice on both sides": (scores[0], beyond_a_slice(upright)),
         "other side": (scores[0], other_side(DEFAULT_BINS, upright)),
         "width of the interval": (scores[0], upper - lower),
         "other side, mean of the turns": (DEFAULT_BINS.quantile(mean, 0.5), other_side(DEFAULT_BINS, mean)),
@@ -106,6 +109,12 @@ def rows_of(
         {"kind": kind, "doubt": name, **risk(pd.DataFrame({"score": score, "slices": slices, "doubt": doubt}))}
         for name, (score, doubt) in doubts.items()
     ]
+
+
+def beyond_a_slice(distribution: np.ndarray) -> np.ndarray:
+    """Probability ``(N,)`` beyond a slice of focus, on the side that has less of it."""
+    near, far = DEFAULT_BINS.centres < -SCORE_PER_SLICE, DEFAULT_BINS.centres > SCORE_PER_SLICE
+    return np.minimum(distribution @ near, distribution @ far)
 
 
 def distance_from(embedding: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -126,13 +126,20 @@ def compare_parts(
         f"default itself at far more); windows of {WINDOW_PX} px. Tested on other stacks and microscopes of the nine "
         "kinds, with all that the simulation has (drawn: mean over the kinds), and on the test folders: Spearman "
         "within a stack, sign right beyond one slice. Without a part: its slides, optics or cameras are those of the "
-        "shipped instruments. Networks: the student has 58 thousand parameters, with twice its channels 204 "
-        "thousand; image and features: with the handcrafted features of the whole window beside the image. Pixel and "
-        f"aperture known: every image is resampled to {1 / SAMPLING:.2f} of Nyquist's pixel before; real blood states "
-        "no pixel."
+        f"shipped instruments. Networks: the student has {thousands('focus_net')} thousand parameters, with twice its "
+        f"channels {thousands('focus_net_wide')} thousand; image and features: with the handcrafted features of the "
+        "whole window beside the image. Pixel and aperture known: every image is resampled to "
+        f"{1 / SAMPLING:.2f} of Nyquist's pixel before; real blood states no pixel."
     )
     tables = {"Parts of the simulation": rows, "Networks": networks, "Kinds left out": parted}
     return Report("Parts, networks and kinds", tables, output, note)
+
+
+def thousands(backbone: str) -> int:
+    """Parameters of a student without its auxiliary head, in thousands."""
+    from focus_picker.deep.student import build_student
+
+    return round(build_student(DEFAULT_BINS, backbone).count_params() / 1000)
 
 
 def other_networks(n_features: int) -> dict[str, "keras.Model"]:

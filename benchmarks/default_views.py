@@ -18,7 +18,7 @@ from benchmarks.default_model import risk
 from benchmarks.report import DATA, Output, Report, Row, run
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.parallel import parallel_map
-from focus_picker.dataset.simulation.kinds import KINDS, draw_instrument
+from focus_picker.dataset.simulation.kinds import KINDS
 from focus_picker.deep.competence import other_side
 from focus_picker.deep.runtime import Student, load_student, mean_of_each
 from focus_picker.deep.window import WINDOW_PX, native_window, spread_windows
@@ -26,9 +26,10 @@ from focus_picker.evaluation.sides import side_figures
 from focus_picker.models import DEFAULT_MODEL
 from focus_picker.models.bins import DEFAULT_BINS
 from focus_picker.models.feature_head import turned
-from focus_picker.training.default_data import SCORE_PER_SLICE, crop_is_for_training, simulate_images
+from focus_picker.training.default_data import SCORE_PER_SLICE, crop_is_for_training
+from focus_picker.training.whole_images import WIDEST_PX, WIDEST_UM, simulate_whole
 
-SEED, WIDEST_PX, WIDEST_UM = 900, 210, 30.0
+SEED = 900
 Views = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 
@@ -71,7 +72,7 @@ def compare_views(
         raise InputError(f"no wbc_crops in {data}; give the folder that holds it with --data")
     student = load_student(model)
     items = [(kind, number) for kind in KINDS for number in range(stacks)]
-    made = list(parallel_map(partial(simulated, pictures), items, "simulating stacks", jobs=jobs))
+    made = list(parallel_map(partial(simulate_whole, pictures, SEED), items, "simulating stacks", jobs=jobs))
     images = [image for several, _ in made for image in several]
     truth = np.concatenate([score for _, score in made])
     kind = np.repeat([kind for kind, _ in items], [len(score) for _, score in made])
@@ -85,16 +86,6 @@ def compare_views(
         "of an image, all views."
     )
     return Report("Several looks at one image", {"Views": rows}, output, note)
-
-
-def simulated(pictures: list[Path], item: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Images and scores of one stack: its kind, and its number among those of the kind."""
-    kind, number = item
-    rng = np.random.default_rng((SEED, list(KINDS).index(kind), number))
-    instrument = draw_instrument(kind, rng)
-    wide_um = min(WIDEST_UM, WIDEST_PX * instrument.pixel_um)
-    larger = instrument.model_copy(update={"crop_um": (0.75 * wide_um, wide_um)})
-    return simulate_images(pictures[int(rng.integers(len(pictures)))], larger, rng, widest_px=WIDEST_PX)
 
 
 def views_row(

@@ -48,7 +48,7 @@ def peer_model(window: np.ndarray) -> bytes:
     from focus_picker.deep.export import to_tflite
     from focus_picker.deep.student import build_student, with_readout
 
-    return to_tflite(with_readout(build_student(DEFAULT_BINS, "mobilenet_v2_035"), DEFAULT_BINS), "fp16", window)
+    return to_tflite(with_readout(build_student(DEFAULT_BINS, "mobilenet_v2_035"), DEFAULT_BINS), "weights8", window)
 
 
 def prepared(content: bytes, window: np.ndarray) -> Any:

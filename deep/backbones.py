@@ -25,15 +25,28 @@ def separable_block(x: keras.KerasTensor, filters: int, stride: int) -> keras.Ke
     return layers.ReLU()(layers.BatchNormalization(momentum=BN_MOMENTUM)(x))
 
 
+def gate(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Weigh each channel by what all of them are on the mean (Hu et al. 2018, Squeeze-and-excitation).
+
+    What a blur looks like depends on the microscope, and the mean of the image tells something about that.
+    """
+    filters = x.shape[-1]
+    mean = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    narrow = layers.Conv2D(filters // 8, 1, activation="relu")(mean)
+    return layers.Multiply()([x, layers.Conv2D(filters, 1, activation="sigmoid")(narrow)])
+
+
 def focus_net(x: keras.KerasTensor, width: int = 1) -> keras.KerasTensor:
     """The small default: defocus is a matter of fine detail, so few layers at high resolution see most of it.
 
     ``width`` multiplies the channels of every layer.
     """
-    x = layers.Conv2D(16 * width, 3, 2, "same", use_bias=False)(x)
+    x = layers.Conv2D(24 * width, 3, 2, "same", use_bias=False)(x)
     x = layers.ReLU()(layers.BatchNormalization(momentum=BN_MOMENTUM)(x))
-    for filters, stride in ((32, 2), (48, 2), (64, 1), (96, 2), (128, 1), (160, 1)):
+    for filters, stride in ((40, 2), (56, 2), (80, 1)):
         x = separable_block(x, filters * width, stride)
+    for filters, stride in ((128, 2), (160, 1), (160, 1)):
+        x = gate(separable_block(x, filters * width, stride))
     return layers.GlobalAveragePooling2D()(x)
 
 

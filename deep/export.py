@@ -1,4 +1,4 @@
-"""From the trained student to the files that are shipped: ``.h5``, ``.tflite`` in three precisions, ONNX on request."""
+"""From the trained student to the files that are shipped: ``.h5``, ``.tflite`` in four precisions, ONNX on request."""
 
 import contextlib
 import io
@@ -8,11 +8,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import layers
 
 from focus_picker.dataset.files import atomic_path
 from focus_picker.deep.quiet import quiet_stderr
 
 REPRESENTATIVE = 200  # training images that show the int8 converter the range of every tensor
+KERNELS = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
 
 Representative = Callable[[], Iterator[list[np.ndarray]]]
 
@@ -27,6 +29,11 @@ def _fp16(converter: tf.lite.TFLiteConverter, representative: Representative) ->
     converter.target_spec.supported_types = [tf.float16]
 
 
+def _weights8(converter: tf.lite.TFLiteConverter, representative: Representative) -> None:
+    """Weights in one byte, activations as each image has them; see :func:`rounded`."""
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+
 def _int8(converter: tf.lite.TFLiteConverter, representative: Representative) -> None:
     """Weights and activations in one byte, ranges taken from representative images."""
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -36,6 +43,7 @@ def _int8(converter: tf.lite.TFLiteConverter, representative: Representative) ->
 VARIANTS: dict[str, Callable[[tf.lite.TFLiteConverter, Representative], None]] = {
     "fp32": _fp32,
     "fp16": _fp16,
+    "weights8": _weights8,
     "int8": _int8,
 }
 
@@ -62,17 +70,44 @@ def to_tflite(model: keras.Model, variant: str, windows: np.ndarray) -> bytes:
         for start in range(min(len(windows), REPRESENTATIVE)):
             yield [windows[start : start + 1]]
 
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter = tf.lite.TFLiteConverter.from_keras_model(short_named(model))
     VARIANTS[variant](converter, representative)
     with _silenced():
         return converter.convert()
+
+
+def rounded(model: keras.Model) -> keras.Model:
+    """Round a network's kernels, in place, to what ``weights8`` can hold: 127 steps to either side for each filter.
+
+    The file then has the weights of the network that was tried and saved; otherwise they differ by up to half a step.
+    """
+    for layer in model.layers:
+        if not layer.trainable or not isinstance(layer, KERNELS):
+            continue
+        kernel, *bias = layer.get_weights()
+        # A depthwise kernel is (height, width, channels, 1): its filters are its channels.
+        axes = (0, 1) if isinstance(layer, layers.DepthwiseConv2D) else tuple(range(kernel.ndim - 1))
+        step = np.maximum(np.abs(kernel).max(axis=axes, keepdims=True), 1e-12) / 127
+        layer.set_weights([np.rint(kernel / step) * step, *bias])
+    return model
 
 
 def static_batch(model: keras.Model) -> keras.Model:
     """The same model for exactly one image: browsers and microcontrollers want fixed shapes."""
     shape = model.input.shape[1:]
     image = keras.Input(batch_shape=(1, *shape), dtype="uint8", name="image")
-    return keras.Model(image, model(image), name=model.name)
+    return keras.Model(image, short_named(model)(image), name=model.name)
+
+
+def short_named(model: keras.Model) -> keras.Model:
+    """Copy a network under short names: a ``.tflite`` file repeats a layer's name with each of its tensors."""
+
+    def renamed(layer: layers.Layer) -> layers.Layer:
+        return type(layer).from_config({**layer.get_config(), "name": f"l{model.layers.index(layer)}"})
+
+    copy = keras.models.clone_model(model, clone_function=renamed)
+    copy.set_weights(model.get_weights())
+    return keras.Model(copy.input, copy.output, name="m")
 
 
 def save_h5(model: keras.Model, path: Path) -> None:

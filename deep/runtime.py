@@ -14,7 +14,7 @@ from focus_picker.features import measure
 from focus_picker.models import DEFAULT_MODEL
 from focus_picker.models.contract import Judgement, ScoreDistribution, unsure_of_small
 from focus_picker.models.feature_head import LEAST_PROBABILITY, pooled, turned
-from focus_picker.models.focus_state import UNSURE, focus_state, stated
+from focus_picker.models.focus_state import UNSURE, stated
 from focus_picker.models.side_file import StudentSide, read_model
 
 MOST_AT_ONCE = 256
@@ -97,7 +97,7 @@ class Student:
         lower, upper = side.intervals.interval(side.bins, outputs["distribution"])
         doubt = other_side(side.bins, distribution)
         strange = outside_competence(properties, outputs["spread"], doubt, side.competence)
-        state = np.where(strange, UNSURE, focus_state(score, lower, upper, side.score_per_slice))
+        state = np.where(strange, UNSURE, side.state(score, outputs["distribution"]))
         probability = distribution / distribution.sum(axis=1, keepdims=True)
         status = stated(state, side.calibrated)
         return Judgement(score, lower, upper, status, ScoreDistribution(side.bins.centres, probability), properties)

@@ -94,10 +94,16 @@ class Widening(BaseModel):
     coverage: float = Field(default=COVERAGE, gt=0, lt=1)
     widening: float
 
-    def interval(self, bins: ScoreBins, distribution: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper end ``(N,)`` of the interval of each distribution ``(N, bins)``, score units."""
-        lower = bins.quantile(distribution, (1 - self.coverage) / 2) - self.widening
-        upper = bins.quantile(distribution, (1 + self.coverage) / 2) + self.widening
+    def interval(
+        self, bins: ScoreBins, distribution: np.ndarray, coverage: float | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper end ``(N,)`` of the interval of each distribution ``(N, bins)``, score units.
+
+        Its ``coverage`` is the one for which it was learned where no other is asked for.
+        """
+        coverage = self.coverage if coverage is None else coverage
+        lower = bins.quantile(distribution, (1 - coverage) / 2) - self.widening
+        upper = bins.quantile(distribution, (1 + coverage) / 2) + self.widening
         # A negative widening may turn a very narrow interval over; it is then a point.
         middle = (lower + upper) / 2
         return np.minimum(lower, middle), np.maximum(upper, middle)

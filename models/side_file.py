@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from focus_picker.dataset.errors import InputError, first_fault
@@ -15,7 +16,8 @@ from focus_picker.dataset.files import atomic_path, write_text
 from focus_picker.dataset.version import VERSION
 from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
 from focus_picker.models.feature_head import FeatureHead
-from focus_picker.models.intervals import HalfWidths, Widening
+from focus_picker.models.focus_state import focus_state
+from focus_picker.models.intervals import COVERAGE, HalfWidths, Widening
 from focus_picker.models.stack_calibration import StackCalibration
 
 FORMAT: Final = "focus-picker model 2"  # rises when a reader of older files would misread it
@@ -83,6 +85,8 @@ class Competence(BaseModel):
         Greatest spread of the predicted distribution, score units.
     other_side
         Greatest probability of the side of focus opposite to the score; one half where nothing was learnt about it.
+    side_coverage
+        Coverage of the interval that tells the side: unsure where it reaches beyond a slice on both.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -93,6 +97,7 @@ class Competence(BaseModel):
     saturated: FiniteFloat
     spread: FiniteFloat
     other_side: FiniteFloat = 0.5
+    side_coverage: float = Field(default=COVERAGE, gt=0, lt=1)
 
 
 class StudentSide(SideFile):
@@ -101,7 +106,7 @@ class StudentSide(SideFile):
     Attributes
     ----------
     variant
-        ``fp32``, ``fp16`` or ``int8``.
+        ``fp32``, ``fp16``, ``weights8`` or ``int8``.
     window_px
         Side of the input window: uint8 RGB at native scale.
     bins
@@ -129,6 +134,11 @@ class StudentSide(SideFile):
     turns: bool = False
     corners: bool = False
     features: FeatureHead | None = None
+
+    def state(self, score: np.ndarray, distribution: np.ndarray) -> np.ndarray:
+        """State of focus ``(N,)`` of scores ``(N,)`` with their distributions ``(N, bins)``."""
+        lower, upper = self.intervals.interval(self.bins, distribution, self.competence.side_coverage)
+        return focus_state(score, lower, upper, self.score_per_slice)
 
     @model_validator(mode="after")
     def _one_scale(self) -> "StudentSide":

@@ -23,7 +23,7 @@ from focus_picker.dataset.simulation.preparation import Preparation
 from focus_picker.deep.student import build_student, load_trained, start_from
 from focus_picker.models import DEFAULT_WEIGHTS
 from focus_picker.models.bins import DEFAULT_BINS
-from focus_picker.training import default_data, make_default
+from focus_picker.training import default_data, make_default, whole_images
 from focus_picker.training.default_data import SCORE_PER_SLICE
 from focus_picker.training.make_default import HELD_KINDS
 from tests.made_microscope import DEPTH_UM, microscope, settings
@@ -177,12 +177,12 @@ def test_default_doubt(small_shards, monkeypatch):
     default_data.make_shards(small_shards / "wbc_crops", work / "windows", 9, jobs=1)
     (work / default_doubt.STAGES[0].name).mkdir()
     (table,) = ran("default_doubt", small_shards / "table.md", "--work", work)
-    assert [row[0] for row in table[1::6]] == list(HELD_KINDS)
+    assert [row[0] for row in table[1::7]] == list(HELD_KINDS)
     assert all(0 <= float(cell) <= 1 for row in table[1:] for cell in row[2:])
 
 
 def test_default_views(small_shards, monkeypatch):
-    monkeypatch.setattr(default_views, "WIDEST_PX", 150)
+    monkeypatch.setattr(whole_images, "WIDEST_PX", 150)
     monkeypatch.setattr(default_views, "KINDS", {"lens-cells": default_views.KINDS["lens-cells"]})
     monkeypatch.setattr(default_views, "crop_is_for_training", lambda path: False)
     (table,) = ran("default_views", small_shards / "table.md", "--data", small_shards, "--stacks", 2, "--jobs", 1)

@@ -83,7 +83,7 @@ def test_metrics_tell_error_floor_sign_coverage_parity_and_latency(run):
     assert metrics["parity"]["tf_lite_largest_difference"] == pytest.approx(
         metrics["parity"]["litert_largest_difference"], abs=1e-3
     )
-    assert set(metrics["variants"]) == {"fp32", "fp16", "int8"}
+    assert set(metrics["variants"]) == {"fp32", "fp16", "weights8", "int8"}
     assert metrics["variants"][metrics["variant"]]["passed"]
     assert metrics["latency_ms"] > 0
     assert metrics["refinement"]["used"]

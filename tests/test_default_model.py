@@ -13,9 +13,18 @@ from focus_picker.deep.window import SHIFT_PX, WINDOW_PX
 from focus_picker.evaluation.sides import confidently_wrong, side_figures
 from focus_picker.models import DEFAULT_WEIGHTS
 from focus_picker.models.bins import DEFAULT_BINS
-from focus_picker.training import default_data, make_default
+from focus_picker.training import default_data, make_default, whole_images
 from focus_picker.training.default_data import REACH, crop_is_for_training, load_shards, make_shards
-from focus_picker.training.default_limits import is_sure, kinds_table, learn_limits
+from focus_picker.training.default_limits import (
+    COVERAGES,
+    GREY,
+    RIGHT_ASKED,
+    WRONG_ALLOWED,
+    Asked,
+    is_sure,
+    learn_limits,
+    limited_table,
+)
 
 STEP = 0.2
 
@@ -47,32 +56,58 @@ def test_shards_come_again_and_are_added_to(crops, monkeypatch):
     assert (once.select(once.stack == 1).stack == 1).all()
 
 
-def strangers() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distributions, true scores and kinds: the second kind is often taken for the other side, with some doubt."""
+def strangers(fooled_doubt: tuple[float, float], *, grey: bool = False) -> Asked:
+    """Images of two kinds, one of which is often taken for the other side, with some doubt; it may have no colour."""
     rng = np.random.default_rng(1)
     score = rng.uniform(-1.6, 1.6, 2000)
     kind = np.repeat(["good", "mirrored"], 1000)
-    fooled = (kind == "mirrored") & (rng.random(2000) < 0.3)
+    fooled = (kind == "mirrored") & (rng.random(2000) < 0.15)
     said = np.where(fooled, -score, score) + 0.05 * rng.standard_normal(2000)
-    doubt = np.where(fooled, rng.uniform(0.01, 0.04, 2000), rng.uniform(0.0, 0.02, 2000))[:, None]  # within 90 %
-    return (
-        (1 - doubt) * DEFAULT_BINS.soft_labels(said, 0.06) + doubt * DEFAULT_BINS.soft_labels(-said, 0.06),
-        score,
-        kind,
-    )
+    doubt = np.where(fooled, rng.uniform(*fooled_doubt, 2000), rng.uniform(0.0, 0.08, 2000))[:, None]
+    distribution = (1 - doubt) * DEFAULT_BINS.soft_labels(said, 0.06) + doubt * DEFAULT_BINS.soft_labels(-said, 0.06)
+    chroma = np.where((kind == "mirrored") & grey, 0.3, 40.0)
+    return Asked(distribution, score, kind, chroma)
 
 
-def test_limits_leave_at_most_one_image_in_a_hundred_of_any_kind_confidently_wrong():
-    distribution, score, kind = strangers()
-    limits = learn_limits(distribution, score, kind, STEP)
-    assert 0 < limits.other_side < 0.04
-    sure, said = is_sure(distribution, limits, STEP), DEFAULT_BINS.quantile(distribution, 0.5)
-    table = kinds_table(said, sure, score, kind, STEP).set_index("kind")
-    assert table["confidently_wrong"].max() <= 0.01
-    assert table.loc["good", "sign_where_sure"] == 1
-    assert table.loc["mirrored", "unsure"] > table.loc["good", "unsure"]
-    lower, upper = limits.intervals.interval(DEFAULT_BINS, distribution)
-    assert ((lower <= score) & (score <= upper)).mean() == pytest.approx(0.9, abs=0.01)
+NOTHING = strangers((0.1, 0.4)).select(np.zeros(2000, bool))
+
+
+@pytest.mark.parametrize("fooled_doubt", [(0.1, 0.4), (0.02, 0.1)])
+def test_limits_leave_few_images_of_any_kind_on_the_wrong_side(fooled_doubt):
+    asked = strangers(fooled_doubt)
+    limits = learn_limits(asked, NOTHING, STEP)
+    table = limited_table(asked, limits, STEP)
+    assert table["confidently_wrong"].max() <= WRONG_ALLOWED
+    assert table["sign_where_sure"].min() >= RIGHT_ASKED
+    assert limits.least_chroma == 0
+    lower, upper = limits.intervals.interval(DEFAULT_BINS, asked.distribution)
+    assert ((lower <= asked.score) & (asked.score <= upper)).mean() == pytest.approx(0.9, abs=0.01)
+
+
+def test_what_is_doubted_is_unsure():
+    asked = strangers((0.1, 0.4))
+    sure = is_sure(asked, learn_limits(asked, NOTHING, STEP), STEP)
+    assert sure[asked.kind == "good"].mean() > sure[asked.kind == "mirrored"].mean()
+
+
+def test_a_model_that_doubts_what_it_gets_wrong_may_tell_more():
+    doubting, sure_of_it = (learn_limits(strangers(doubt), NOTHING, STEP) for doubt in ((0.1, 0.4), (0.02, 0.1)))
+    assert doubting.side_coverage < sure_of_it.side_coverage
+
+
+def test_kinds_that_were_met_have_their_say_in_the_limits():
+    alone, both = (learn_limits(strangers((0.1, 0.4)), met, STEP) for met in (NOTHING, strangers((0.02, 0.1))))
+    assert both.side_coverage == learn_limits(strangers((0.02, 0.1)), NOTHING, STEP).side_coverage
+    assert both.intervals == alone.intervals  # the widening is the strangers'
+
+
+def test_images_without_colour_that_are_wrong_too_often_are_silenced_and_silence_no_others():
+    asked = strangers((0.02, 0.1), grey=True)
+    limits = learn_limits(asked, NOTHING, STEP)
+    assert limits.side_coverage == COVERAGES[0]
+    table = limited_table(asked, limits, STEP).set_index("kind")
+    assert table.loc[GREY, "unsure"] == 1
+    assert table.loc["good", "unsure"] < 0.1
 
 
 def test_confidently_wrong_is_sure_far_and_on_the_other_side():
@@ -85,10 +120,11 @@ def test_confidently_wrong_is_sure_far_and_on_the_other_side():
 
 
 def test_limits_are_loose_where_nothing_is_wrong():
-    distribution = DEFAULT_BINS.soft_labels([0.8, 0.8, 0.3, -0.8], 0.05)
-    limits = learn_limits(distribution.repeat(5, axis=0), np.repeat([0.8, 0.8, 0.3, -0.8], 5), np.repeat("a", 20), STEP)
-    assert limits.other_side == 0.5  # nothing is wrong, nothing needs a limit
-    assert is_sure(distribution, limits, STEP).all()
+    score = np.repeat([0.8, 0.8, 0.3, -0.8], 5)
+    asked = Asked(DEFAULT_BINS.soft_labels(score, 0.05), score, np.repeat("a", 20), np.zeros(20))
+    limits = learn_limits(asked, NOTHING, STEP)
+    assert (limits.side_coverage, limits.least_chroma) == (COVERAGES[0], 0)  # nothing is wrong, nothing needs a limit
+    assert is_sure(asked, limits, STEP).all()
 
 
 def test_the_command_makes_a_model_and_states_where_it_holds(crops, tmp_path, monkeypatch):
@@ -96,13 +132,19 @@ def test_the_command_makes_a_model_and_states_where_it_holds(crops, tmp_path, mo
     models.mkdir()
     for name, value in {"STACKS_PER_SHARD": 9, "STACKS_PER_MICROSCOPE": 1, "PLANES": 4, "WIDEST_PX": 40}.items():
         monkeypatch.setattr(default_data, name, value)
+    monkeypatch.setattr(whole_images, "WIDEST_PX", 150)
     for name, value in {
         "MODELS": models,
         "METRICS": models / "metrics.csv",
         "KINDS_TABLE": models / "kinds.csv",
         "TEST_STACKS": 1,
         "BATCH": 8,
-        "STAGES": (stage("some_kinds", 16, 1e-3, 80, strangers=True), stage("all_kinds", 16, 1e-3, 128)),
+        "WHOLE_STACKS": 1,
+        "STAGES": (
+            stage("some_kinds", 16, 1e-3, 80, strangers=True),
+            stage("asked", 16, 1e-3, 128, strangers=True, asked=True),
+            stage("all_kinds", 16, 1e-3, 128),
+        ),
         "known_instruments": lambda: ["dry40"],
         "is_validation": lambda stack: stack % 2 == 1,
     }.items():

@@ -6,12 +6,14 @@ import pytest
 from focus_picker.dataset.errors import InputError
 from focus_picker.hybrid.blend import learn_blend
 from focus_picker.hybrid.preset import Preset, known_presets, load_preset
+from focus_picker.models import DEFAULT_WEIGHTS
 from focus_picker.models.bins import ScoreBins
 
 keras = pytest.importorskip("keras", reason="training needs the extra train")
 
 import tensorflow as tf  # noqa: E402
 
+from focus_picker.deep.student import copy_backbone, load_trained  # noqa: E402
 from focus_picker.deep.training import deterministic  # noqa: E402
 from focus_picker.hybrid.distill import Part, Recipe, build_and_train_student, build_and_train_teacher, predict_logits  # noqa: E402
 from focus_picker.hybrid.losses import auxiliary_loss, distillation_loss  # noqa: E402
@@ -108,8 +110,7 @@ def test_the_teacher_uses_image_and_features_and_is_larger(trained):
     keras.utils.set_random_seed(4)
     teacher, given = build_teacher(BINS, 2), parts["validation"]
     assert teacher.count_params() > student.count_params()
-    for _ in range(20):  # BatchNorm has to learn the scale of random activations, or they vanish
-        teacher(given.inputs, training=True)
+    copy_backbone(load_trained(DEFAULT_WEIGHTS), teacher)  # of random gates and activations nothing is left
     logits = predict_logits(teacher, given)
     other_features = Part(given.windows, given.features + 1, given.score)
     other_images = Part(255 - given.windows, given.features, given.score)

@@ -15,7 +15,7 @@ from focus_picker.dataset.declared import read_json
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import as_text, atomic_path, sha256_of, write_text
 from focus_picker.dataset.stacks import find_stacks
-from focus_picker.deep.export import to_onnx
+from focus_picker.deep.export import rounded, to_onnx
 from focus_picker.deep.student import load_trained, with_readout
 from focus_picker.deep.training import deterministic
 from focus_picker.deep.window import SHIFT_PX, WINDOW_PX
@@ -128,7 +128,7 @@ def run_cnn(
     student, student_history = build_and_train_student(learning, teacher, recipe, checkpoints / "student")
     seconds = time.perf_counter() - started
 
-    model = with_readout(student, bins)
+    model = rounded(with_readout(student, bins))
     judged, side = judge(model, data, parts, bins)
     metrics = {
         "model": "student CNN, distilled from image and features",

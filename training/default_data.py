@@ -75,6 +75,11 @@ def crop_is_for_training(path: Path) -> bool:
     return place_of(path.name) < TRAIN_SHARE
 
 
+def training_crops(crops: Path) -> list[Path]:
+    """Crops in a folder that may be trained on, in order."""
+    return [path for path in sorted(crops.rglob("*.jpg")) if crop_is_for_training(path)]
+
+
 def shard_path(folder: Path, number: int) -> Path:
     """File of a shard."""
     return folder / f"shard_{number:04d}.npz"
@@ -100,7 +105,7 @@ def make_shards(
     ``drawn`` gives the microscope of a kind; a function of a module, as other processes call it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = [path for path in sorted(crops.rglob("*.jpg")) if crop_is_for_training(path)]
+    pictures = training_crops(crops)
     count = -(-stacks // STACKS_PER_SHARD)
     missing = [number for number in range(count) if not shard_path(folder, number).is_file()]
     make = partial(make_shard, folder, pictures, kinds, drawn)

@@ -1,22 +1,27 @@
 """How much the default model may say: set by kinds of microscope that it had not met when it was asked.
 
-A laboratory's microscope is a stranger. What a model gets confidently wrong on strangers is therefore measured with
-whole kinds left out of training, and the limit on doubt is the loosest at which no such kind has more than
-``WRONG_ALLOWED`` of its images called on the wrong side.
+A laboratory's microscope is a stranger. What a model gets wrong on strangers is therefore measured with whole kinds
+left out of training, and it tells a side by the narrowest interval with which few enough of theirs are wrong, and few
+enough of any other kind's.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from focus_picker.deep.competence import other_side
-from focus_picker.evaluation.sides import confidently_wrong, side_figures
+from focus_picker.evaluation.sides import side_figures
 from focus_picker.models.bins import DEFAULT_BINS
 from focus_picker.models.focus_state import UNSURE, focus_state
 from focus_picker.models.intervals import Widening, learn_widening
 
 WRONG_ALLOWED = 0.01  # of the images of any kind: not unsure, wrong side, beyond two slices
-LIMITS = np.round(np.geomspace(0.5, 0.001, 80), 4)  # tried for the probability of the other side, loosest first
+RIGHT_ASKED = 0.97  # of the sides told beyond one slice, of any kind
+COVERAGES = np.round(np.arange(0.5, 0.991, 0.01), 2)  # tried for the interval that tells the side, loosest first
+KIND_COLUMNS = ["kind", "images", "spearman", "mae", "sign_where_sure", "unsure", "confidently_wrong"]
+GREY = "grey"  # images without colour count as a kind of their own
+GREY_CHROMA = 2.0  # of an image without colour at most: mean difference of its channels, grey levels
 
 
 class Limits(BaseModel):
@@ -26,34 +31,87 @@ class Limits(BaseModel):
     ----------
     intervals
         Widening with which the intervals hold 90 % of the strangers' images.
-    other_side
-        Greatest probability of the side opposite to the score.
+    side_coverage
+        Coverage of the interval that tells the side.
+    least_chroma
+        Of an image that gets a side: 0 where images without colour may.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     intervals: Widening
-    other_side: float
+    side_coverage: float
+    least_chroma: float = 0.0
 
 
-def learn_limits(distribution: np.ndarray, score: np.ndarray, kind: np.ndarray, score_per_slice: float) -> Limits:
-    """Learn from distributions ``(N, bins)`` of images whose ``kind`` ``(N,)`` the network has not met."""
-    intervals, median = learn_widening(DEFAULT_BINS, distribution, score), DEFAULT_BINS.quantile(distribution, 0.5)
-    for limit in LIMITS:
-        limits = Limits(intervals=intervals, other_side=limit)
-        sure = is_sure(distribution, limits, score_per_slice)
-        wrong = confidently_wrong(median, score, sure, score_per_slice)
-        if pd.Series(wrong).groupby(kind).mean().max() <= WRONG_ALLOWED:
+@dataclass(frozen=True)
+class Asked:
+    """What a network says about images.
+
+    Attributes
+    ----------
+    distribution
+        ``(N, bins)``.
+    score
+        ``(N,)`` true scores.
+    kind
+        ``(N,)`` names.
+    chroma
+        ``(N,)`` of the images, see :func:`deep.competence.image_properties`.
+    """
+
+    distribution: np.ndarray
+    score: np.ndarray
+    kind: np.ndarray
+    chroma: np.ndarray
+
+    @property
+    def grey(self) -> np.ndarray:
+        """Which images ``(N,)`` have no colour."""
+        return self.chroma <= GREY_CHROMA
+
+    def select(self, chosen: np.ndarray) -> "Asked":
+        """Those images."""
+        return Asked(self.distribution[chosen], self.score[chosen], self.kind[chosen], self.chroma[chosen])
+
+
+def learn_limits(strangers: Asked, met: Asked, score_per_slice: float) -> Limits:
+    """Learn from images of kinds that were not met, and of all kinds from the network that has met them.
+
+    Strangers widen the intervals. Images with colour set the coverage: the loosest at which no kind of either is wrong
+    too often. Where images without colour are wrong too often at that, they get no side at all, as one coverage for
+    both would silence the others.
+    """
+    intervals = learn_widening(DEFAULT_BINS, strangers.distribution, strangers.score)
+    groups = [(one.select(~one.grey), one.select(one.grey)) for one in (strangers, met)]
+    for coverage in COVERAGES:
+        limits = Limits(intervals=intervals, side_coverage=float(coverage))
+        if all(right_enough(coloured, limits, score_per_slice) for coloured, _ in groups):
             break
+    if not all(right_enough(grey, limits, score_per_slice) for _, grey in groups):
+        return limits.model_copy(update={"least_chroma": GREY_CHROMA})
     return limits
 
 
-def is_sure(distribution: np.ndarray, limits: Limits, score_per_slice: float) -> np.ndarray:
+def right_enough(asked: Asked, limits: Limits, score_per_slice: float) -> bool:
+    """Whether no kind has too many images on the wrong side with these limits."""
+    table = limited_table(asked, limits, score_per_slice)
+    # The share of right sides is NaN where no side is told.
+    return not ((table["confidently_wrong"] > WRONG_ALLOWED) | (table["sign_where_sure"] < RIGHT_ASKED)).any()
+
+
+def limited_table(asked: Asked, limits: Limits, score_per_slice: float) -> pd.DataFrame:
+    """Figures of each kind with these limits; images without colour are a kind."""
+    kind = np.where(asked.grey, GREY, asked.kind)
+    said = DEFAULT_BINS.quantile(asked.distribution, 0.5)
+    return kinds_table(said, is_sure(asked, limits, score_per_slice), asked.score, kind, score_per_slice)
+
+
+def is_sure(asked: Asked, limits: Limits, score_per_slice: float) -> np.ndarray:
     """Which images ``(N,)`` get a side."""
-    lower, upper = limits.intervals.interval(DEFAULT_BINS, distribution)
-    median = DEFAULT_BINS.quantile(distribution, 0.5)
-    decided = focus_state(median, lower, upper, score_per_slice) != UNSURE
-    return decided & (other_side(DEFAULT_BINS, distribution) <= limits.other_side)
+    lower, upper = limits.intervals.interval(DEFAULT_BINS, asked.distribution, limits.side_coverage)
+    state = focus_state(DEFAULT_BINS.quantile(asked.distribution, 0.5), lower, upper, score_per_slice)
+    return (state != UNSURE) & (asked.chroma >= limits.least_chroma)
 
 
 def kinds_table(
@@ -68,4 +126,4 @@ def kinds_table(
         own = kind == name
         figures = side_figures(said[own], score[own], sure[own], score_per_slice)
         rows.append({"kind": name, "images": int(own.sum()), **figures})
-    return pd.DataFrame(rows).drop(columns="sign")
+    return pd.DataFrame(rows, columns=KIND_COLUMNS)

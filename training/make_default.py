@@ -2,8 +2,9 @@
 
 Draws microscopes of every kind in ``dataset.simulation.kinds``, makes training windows, and trains the student in
 stages; ``models/README.md`` states the times. What is there is kept: shards, and each stage's checkpoint of a megabyte.
-A stage takes the shards that are there when it starts. The first stage leaves some kinds out, and what it gets wrong
-on them sets how much the shipped model says: a laboratory's microscope is of no kind that it has met.
+A stage takes the shards that are there when it starts. The first stage leaves some kinds out. A branch of it goes
+on to the whole window without them, and what that gets wrong on them, and the last stage on the others, sets how much
+the shipped model says: a laboratory's microscope is of no kind that it has met.
 """
 
 import os
@@ -35,7 +36,8 @@ from focus_picker.training.default_data import (
     load_shards,
     make_shards,
 )
-from focus_picker.training.default_limits import Limits, is_sure, kinds_table, learn_limits
+from focus_picker.training.default_limits import Asked, Limits, kinds_table, learn_limits, limited_table
+from focus_picker.training.whole_images import WholeImages, make_whole_images
 
 if TYPE_CHECKING:
     import keras
@@ -51,6 +53,7 @@ VALIDATION_SHARE = 0.1  # of the stacks
 BATCH, SEED = 64, 100
 LABEL_SIGMA = 0.06  # the truth is exact; this is what neighbouring bins have in common
 TEST_STACKS = 15  # of each shipped instrument
+WHOLE_STACKS = 100  # of each kind, of whole images
 AUXILIARY = 1.0  # weight of predicting the handcrafted features: the cues to the side of focus are among them
 GREY_SHARE = 0.15  # of the images lose their colour
 MODELS = DEFAULT_MODEL.parent
@@ -75,6 +78,8 @@ class Stage:
         Side of its window; a small one costs less and shows the same blur.
     strangers
         Whether it leaves ``HELD_KINDS`` out.
+    asked
+        Whether it ends there: what it says of these kinds sets the limits; the next stage starts from the one before.
     """
 
     name: str
@@ -82,11 +87,13 @@ class Stage:
     learning_rate: float
     window_px: int
     strangers: bool = False
+    asked: bool = False
 
 
 STAGES = (
     Stage("without_some_kinds", 1_000_000, 3e-3, 80, strangers=True),
-    Stage("all_kinds", 2_000_000, 2e-3, 80),
+    Stage("asked_about_them", 400_000, 1.5e-3, 128, strangers=True, asked=True),
+    Stage("all_kinds", 1_500_000, 2e-3, 80),
     Stage("whole_window", 2_000_000, 1.5e-3, 128),
 )
 
@@ -102,11 +109,15 @@ def main(
     """Simulate, train, export, test, and write models/."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     windows = make_windows(crops, work, stacks, jobs)
+    images = make_whole_images(crops, work / "whole_images.npz", WHOLE_STACKS, jobs)
     student = None
     for stage in STAGES:
-        student = train_stage(stage, windows, work, effort, start if student is None else None, student)
-        if stage.strangers:
-            limits = ask_strangers(student, windows, stage.window_px, work)
+        trained = train_stage(stage, windows, work, effort, start if student is None else None, student)
+        if stage.asked:
+            strangers = ask(trained, images.of(HELD_KINDS))
+        else:
+            student = trained
+    limits = set_limits(strangers, ask(student, images), work)
     results = ship(student, windows, limits, crops, work, jobs)
     print(results.to_string(index=False))
 
@@ -140,7 +151,9 @@ def train_stage(
     import keras
 
     from focus_picker.deep.student import build_student, load_trained, start_from
+    from focus_picker.deep.training import one_core_an_operation
 
+    one_core_an_operation()
     keras.utils.set_random_seed(SEED)
     student = build_student(DEFAULT_BINS, n_auxiliary=windows.features.shape[1], size=stage.window_px)
     given = load_trained(start) if start else before
@@ -203,24 +216,33 @@ def validation_error(model: "keras.Model", held: Windows, size: int) -> float:
 
 def distributions(model: "keras.Model", windows: Windows, size: int) -> np.ndarray:
     """Predicted distributions ``(N, bins)``."""
-    from scipy.special import softmax
-
     from focus_picker.deep.window import centre
 
     image = np.ascontiguousarray(centre(windows.image, size))
-    given = {"image": image, "features": windows.features} if len(model.inputs) > 1 else image
-    logits = model.predict(given, batch_size=128, verbose=0)["logits"]
-    return softmax(logits, axis=-1)
+    return said(model, {"image": image, "features": windows.features} if len(model.inputs) > 1 else image)
 
 
-def ask_strangers(student: "keras.Model", windows: Windows, size: int, work: Path) -> Limits:
-    """Learn the limits from the kinds left out, and keep the table of what they cost in ``held_kinds.csv``."""
-    strangers = windows.select(np.isin(windows.kind, held_kinds()))
-    predicted = distributions(student, strangers, size)
-    kind = np.array(ALL_KINDS)[strangers.kind]
-    limits = learn_limits(predicted, strangers.score, kind, SCORE_PER_SLICE)
-    said = DEFAULT_BINS.quantile(predicted, 0.5)
-    table = kinds_table(said, is_sure(predicted, limits, SCORE_PER_SLICE), strangers.score, kind, SCORE_PER_SLICE)
+def said(model: "keras.Model", given: Any) -> np.ndarray:
+    """Distributions ``(N, bins)`` that a network predicts from what it is given."""
+    from scipy.special import softmax
+
+    return softmax(model.predict(given, batch_size=128, verbose=0)["logits"], axis=-1)
+
+
+def ask(student: "keras.Model", images: WholeImages) -> Asked:
+    """Ask a network about whole images through microscopes that it has not met, as the runtime does."""
+    from focus_picker.deep.competence import image_properties
+    from focus_picker.deep.runtime import mean_of_each
+
+    predicted = mean_of_each(said(student, images.windows), images.first)
+    chroma = image_properties(images.windows[images.first])["chroma"]
+    return Asked(predicted, images.score, images.kind, chroma)
+
+
+def set_limits(strangers: Asked, met: Asked, work: Path) -> Limits:
+    """Learn the limits, and keep the table of what strangers cost with them in ``held_kinds.csv``."""
+    limits = learn_limits(strangers, met, SCORE_PER_SLICE)
+    table = limited_table(strangers, limits, SCORE_PER_SLICE)
     write_text(work / HELD_TABLE, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
     print(table.to_string(index=False), limits, sep="\n", flush=True)
     return limits
@@ -228,17 +250,18 @@ def ask_strangers(student: "keras.Model", windows: Windows, size: int, work: Pat
 
 def ship(student: "keras.Model", windows: Windows, limits: Limits, crops: Path, work: Path, jobs: int) -> pd.DataFrame:
     """Convert, state what is known, test on unseen crops through the shipped instruments, write ``models/``."""
+    from focus_picker.deep.export import rounded
     from focus_picker.deep.student import with_readout
     from focus_picker.deep.window import centre
     from focus_picker.training.ship import calibrate, choose_variant, try_variants, write_models
 
     validation = held_back(windows)
-    model = with_readout(student, DEFAULT_BINS)
+    model = rounded(with_readout(student, DEFAULT_BINS))
     seen = np.ascontiguousarray(centre(windows.image[np.flatnonzero(~validation)[::4]]))
     held = np.ascontiguousarray(centre(windows.image[validation]))
     side = limited(calibrate(model, DEFAULT_BINS, seen, held, windows.score[validation], SCORE_PER_SLICE), limits)
     trials = try_variants(model, side, seen, held, windows.score[validation])
-    shipped = choose_variant(trials, ("fp16",))
+    shipped = choose_variant(trials, ("weights8",))
     write_models(MODELS, model, trials, shipped, None, seen)
     write_kinds(shipped.student, windows.select(validation), pd.read_csv(work / HELD_TABLE))
     results = pd.DataFrame(
@@ -262,7 +285,8 @@ def write_kinds(student: "Student", held: Windows, strangers: pd.DataFrame) -> N
 
 def limited(side: "StudentSide", limits: Limits) -> "StudentSide":
     """Put what strangers taught in place of what the known kinds say, which is too little doubt."""
-    competence = side.competence.model_copy(update={"other_side": limits.other_side})
+    chroma = (limits.least_chroma, side.competence.chroma[1])
+    competence = side.competence.model_copy(update={"side_coverage": limits.side_coverage, "chroma": chroma})
     stated = {"calibrated": False, "intervals": limits.intervals, "competence": competence, "corners": True}
     return side.model_copy(update=stated)
 

@@ -16,13 +16,12 @@ from focus_picker.deep.competence import learn_competence
 from focus_picker.deep.export import VARIANTS, save_h5, static_batch, to_tflite
 from focus_picker.deep.runtime import Student
 from focus_picker.models.bins import ScoreBins
-from focus_picker.models.focus_state import focus_state
 from focus_picker.models.intervals import learn_widening
 from focus_picker.models.side_file import StudentSide, write_model
 from focus_picker.models.stack_calibration import StackCalibration
 
 MODEL_FILE, WEIGHTS_FILE = "focus_model.tflite", "best_model.h5"
-SHIP_ORDER = ("fp16", "fp32")  # the first that passes is focus_model.tflite; int8 is written beside it if it passes
+SHIP_ORDER = ("weights8", "fp16", "fp32")  # focus_model.tflite is the first that passes; int8 lies beside it if it does
 MAE_MARGIN = 1.02  # a variant may be this much worse than fp32
 AGREEMENT = 0.995  # and must decide as Keras does on this share of the validation images
 TIMED_RUNS = 300
@@ -137,8 +136,8 @@ def _try(
     known = np.isfinite(label)
     mae = float(np.abs(outputs["score"][known] - label[known]).mean()) if known.any() else float("nan")
     keras_score = reference["score"][:, 0]
-    ours = _states(student.side, outputs["score"], outputs["distribution"])
-    theirs = _states(student.side, keras_score, reference["distribution"])
+    ours = student.side.state(outputs["score"], outputs["distribution"])
+    theirs = student.side.state(keras_score, reference["distribution"])
     agreement = float(np.mean(ours == theirs))
     reason = why_refused(mae, fp32_mae, agreement)
     return Trial(
@@ -169,11 +168,6 @@ def why_refused(mae: float, fp32_mae: float | None, agreement: float) -> str:
     if agreement < AGREEMENT:
         return f"decides as Keras does on {agreement:.2%} of the validation images, {AGREEMENT:.1%} are needed"
     return ""
-
-
-def _states(side: StudentSide, score: np.ndarray, distribution: np.ndarray) -> np.ndarray:
-    lower, upper = side.intervals.interval(side.bins, distribution)
-    return focus_state(score, lower, upper, side.score_per_slice)
 
 
 def predict_all(student: Student, windows: np.ndarray, batch: int = 64) -> dict[str, np.ndarray]:
