@@ -8,17 +8,19 @@ import numpy as np
 import tensorflow as tf
 
 from focus_picker.deep.augment import as_grey_levels, random_light, random_noise, random_shift, random_turn
-from focus_picker.deep.student import LOGITS, build_student, start_from
+from focus_picker.deep.student import LOGITS, build_student, copy_backbone
 from focus_picker.deep.training import WEIGHT_DECAY
-from focus_picker.deep.window import WINDOW_PX
+from focus_picker.deep.window import WINDOW_PX, centre
 from focus_picker.hybrid.losses import label_loss
-from focus_picker.models.bins import ScoreBins
+from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
 from focus_picker.models.feature_head import turned
 
 BATCH = 32
 BALANCE, NOISE_GREY = 0.04, 2.0  # half those of the training from scratch: one microscope varies less than many
 EVERY = 10  # steps between reports
 PREDICTED = 128  # images a batch outside training
+STRETCHES = np.geomspace(0.25, 4, 81)  # tried; a slice of the microscope may be another part of its depth of field
+BEYOND = 0.3  # logits a bin beyond the start's last one
 
 
 @dataclass(frozen=True)
@@ -34,22 +36,27 @@ class Tuning:
         The same of all layers after that. A rate rises over the first tenth, then falls to zero along a half cosine.
     label_sigma
         Width of the soft labels, score units: about the error of a label and of a bin together.
-    kept
-        Share of the weights before these last steps in the result. A mean of the weights before and after loses less on
-        images unlike the few that were learned from (Wortsman et al. 2022, arXiv:2109.01903).
+    start_worth
+        Images that the weights before these last steps count as: of ``n`` images to learn from, the result keeps the
+        share ``start_worth / (start_worth + n)`` of them. A mean of the weights before and after loses less on images
+        unlike the few that were learned from (Wortsman et al. 2022, arXiv:2109.01903), and the fewer the more.
     """
 
     head_steps: int = 60
-    head_rate: float = 5e-3
+    head_rate: float = 2e-3
     steps: int = 80
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     label_sigma: float = 0.05
-    kept: float = 0.5
+    start_worth: float = 130.0
 
     @property
     def all_steps(self) -> int:
         """Batches in all."""
         return self.head_steps + self.steps
+
+    def kept(self, images: int) -> float:
+        """Share of the weights before the last steps that is kept where so many images are learned from."""
+        return self.start_worth / (self.start_worth + images)
 
 
 def fine_tune(
@@ -83,7 +90,11 @@ def fine_tune(
         Called every few steps with their number and mean loss.
     """
     student = build_student(bins)
-    start_from(student, start)
+    copy_backbone(start, student)
+    logits = start.get_layer(LOGITS).output
+    if logits.shape[-1] == DEFAULT_BINS.count:  # else its bins are not known, and a new head learns from nothing
+        said = distributions(keras.Model(start.input, {"logits": logits}), np.ascontiguousarray(centre(windows)))
+        carry_head(start, student, bins, stretch(said, score))
     targets = bins.soft_labels(score, tuning.label_sigma)
 
     def learn(steps: int, rate: float, done: int) -> None:
@@ -102,9 +113,38 @@ def fine_tune(
     for layer in student.layers:
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
     learn(tuning.steps, tuning.learning_rate, tuning.head_steps)
-    pairs = zip(before, student.get_weights(), strict=True)
-    student.set_weights([tuning.kept * old + (1 - tuning.kept) * new for old, new in pairs])
+    pairs, kept = zip(before, student.get_weights(), strict=True), tuning.kept(len(windows))
+    student.set_weights([kept * old + (1 - kept) * new for old, new in pairs])
     return student
+
+
+def stretch(distribution: np.ndarray, score: np.ndarray) -> float:
+    """How many score units of this microscope one of the start's is: the slope through zero of least absolute error.
+
+    Parameters
+    ----------
+    distribution
+        What the start says of the images, ``(N, bins)`` over ``DEFAULT_BINS``.
+    score
+        Their labels ``(N,)``.
+    """
+    said = DEFAULT_BINS.quantile(distribution, 0.5)
+    return float(STRETCHES[np.argmin([np.abs(slope * said - score).mean() for slope in STRETCHES])])
+
+
+def carry_head(start: keras.Model, student: keras.Model, bins: ScoreBins, by: float) -> None:
+    """Give a student the start's head, its scores stretched ``by`` so much: logits are interpolated between bins.
+
+    Bins beyond the start's become the less likely the farther out they lie.
+    """
+    kernel, bias = start.get_layer(LOGITS).get_weights()
+    at = (bins.centres / by - DEFAULT_BINS.centres[0]) / DEFAULT_BINS.width  # in bins of the start
+    inside = np.clip(at, 0, DEFAULT_BINS.count - 1)
+    low = np.minimum(inside.astype(int), DEFAULT_BINS.count - 2)
+    share = inside - low
+    carried = [part[..., low] * (1 - share) + part[..., low + 1] * share for part in (kernel, bias)]
+    carried[1] = carried[1] - BEYOND * np.abs(at - inside)
+    student.get_layer(LOGITS).set_weights([part.astype(np.float32) for part in carried])
 
 
 def _batches(count: int, steps: int, seed: int) -> np.ndarray:
@@ -144,9 +184,8 @@ def distributions(student: keras.Model, windows: np.ndarray) -> np.ndarray:
     views = turned(windows)
     given = np.concatenate(views)
 
-    @tf.function(reduce_retracing=True)
-    def predict(images: tf.Tensor) -> tf.Tensor:
-        return tf.nn.softmax(student(images, training=False)["logits"])
-
-    parts = [predict(given[at : at + PREDICTED]).numpy() for at in range(0, len(given), PREDICTED)]
+    starts = range(0, len(given), PREDICTED)
+    # Not compiled: that takes longer than the few batches do, and TensorFlow warns where it is done again and again.
+    logits = [student(given[at : at + PREDICTED], training=False)["logits"] for at in starts]
+    parts = [tf.nn.softmax(one).numpy() for one in logits]
     return np.concatenate(parts).reshape(len(views), len(windows), -1).mean(axis=0)

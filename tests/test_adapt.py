@@ -3,8 +3,10 @@
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from focus_picker.adaptation.examples import FEATURES, deal, read_examples
 from focus_picker.adaptation.expectation import Expectation, gain_of_doubling
@@ -16,7 +18,7 @@ from focus_picker.dataset.stacks import find_stacks
 from focus_picker.deep.window import SHIFT_PX, WINDOW_PX
 from focus_picker.evaluation.runs import read_run
 from focus_picker.models import DEFAULT_WEIGHTS
-from focus_picker.models.bins import DEFAULT_BINS
+from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
 from focus_picker.models.feature_head import pooled, turned
 from focus_picker.models.side_file import write_model
 
@@ -24,9 +26,9 @@ keras = pytest.importorskip("keras", reason="adapting needs the extra train")
 
 from focus_picker.adaptation.adapt import adapt  # noqa: E402
 from focus_picker.adaptation.cross_validation import LeftOut, best_share  # noqa: E402
-from focus_picker.adaptation.network import Tuning, fine_tune  # noqa: E402
+from focus_picker.adaptation.network import Tuning, carry_head, fine_tune, stretch  # noqa: E402
 from focus_picker.deep.runtime import Student, load_student  # noqa: E402
-from focus_picker.deep.student import LOGITS, backbone_layers, load_trained  # noqa: E402
+from focus_picker.deep.student import LOGITS, backbone_layers, build_student, copy_backbone, load_trained  # noqa: E402
 from focus_picker.deep.training import deterministic  # noqa: E402
 
 PROMISED = {
@@ -170,24 +172,45 @@ def test_one_stack_tells_nothing_about_more_stacks(stacks):
     assert np.isnan(gain_of_doubling(alone, seed=0))
 
 
+@pytest.mark.parametrize(("bins", "by"), [(DEFAULT_BINS, 1.0), (ScoreBins(-4.1, 4.1, 82), 1.6), (DEFAULT_BINS, 0.7)])
+def test_a_head_that_is_carried_says_the_same_scores_stretched(bins, by):
+    start, student = load_trained(DEFAULT_WEIGHTS), build_student(bins)
+    copy_backbone(start, student)
+    carry_head(start, student, bins, by)
+    rng = np.random.default_rng(0)
+    windows = rng.integers(0, 255, (12, WINDOW_PX, WINDOW_PX, 3), dtype=np.uint8)
+    windows[:6] = cv2.GaussianBlur(windows[:6].reshape(-1, WINDOW_PX, 3), (0, 0), 4).reshape(windows[:6].shape)
+    said = start.predict(windows, verbose=0)["score"][:, 0]
+    carried = bins.quantile(softmax(student.predict(windows, verbose=0)["logits"], axis=1), 0.5)
+    np.testing.assert_allclose(carried, by * said, atol=0.1)
+
+
+def test_a_stretch_is_found_though_some_labels_are_wrong():
+    rng = np.random.default_rng(0)
+    said = rng.uniform(-1, 1, 200)
+    label = 1.6 * said + 0.05 * rng.standard_normal(200)
+    label[:20] *= -1
+    assert stretch(DEFAULT_BINS.soft_labels(said, 0.1), label) == pytest.approx(1.6, rel=0.05)
+
+
 def test_the_head_learns_first_and_a_share_of_what_it_started_from_is_kept():
     start = load_trained(DEFAULT_WEIGHTS)
     rng = np.random.default_rng(0)
     windows = rng.integers(0, 255, (32, WINDOW_PX + SHIFT_PX, WINDOW_PX + SHIFT_PX, 3), dtype=np.uint8)
     score = rng.uniform(-1, 1, 32)
 
-    def tuned(kept: float) -> keras.Model:
+    def tuned(start_worth: float) -> keras.Model:
         deterministic(0)
-        tuning = Tuning(head_steps=2, head_rate=1e-2, steps=2, learning_rate=1e-2, kept=kept)
+        tuning = Tuning(head_steps=2, head_rate=1e-2, steps=2, learning_rate=1e-2, start_worth=start_worth)
         return fine_tune(start, windows, score, DEFAULT_BINS, tuning, seed=0, grey=False)
 
     def head(student: keras.Model) -> np.ndarray:
         return student.get_layer(LOGITS).get_weights()[0]
 
-    before, mean, after = tuned(1.0), tuned(0.3), tuned(0.0)
+    before, mean, after = tuned(1e9), tuned(32 * 0.3 / 0.7), tuned(0.0)
     for ours, theirs in zip(backbone_layers(before), backbone_layers(start), strict=True):
         for weights, given in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-            np.testing.assert_array_equal(weights, given)
+            np.testing.assert_allclose(weights, given, atol=1e-6)
     assert np.abs(head(before) - head(start)).max() > 1e-3
     assert np.abs(head(after) - head(before)).max() > 1e-3
     np.testing.assert_allclose(head(mean), 0.3 * head(before) + 0.7 * head(after), atol=1e-4)
