@@ -145,7 +145,10 @@ def copy_backbone(source: keras.Model, target: keras.Model) -> None:
     theirs, ours = backbone_layers(source), backbone_layers(target)
     shapes = [[[w.shape for w in layer.get_weights()] for layer in part] for part in (theirs, ours)]
     if shapes[0] != shapes[1]:
-        raise InputError("the given weights belong to another backbone; choose a preset with theirs, or start without")
+        raise InputError(
+            "the given weights belong to another backbone, or to that of a former version; give other weights, or, for "
+            "train-cnn, a preset with their backbone"
+        )
     for source_layer, target_layer in zip(theirs, ours, strict=True):
         target_layer.set_weights(source_layer.get_weights())
 
