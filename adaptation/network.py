@@ -10,10 +10,10 @@ import tensorflow as tf
 from focus_picker.deep.augment import as_grey_levels, random_light, random_noise, random_shift, random_turn
 from focus_picker.deep.student import LOGITS, build_student, copy_backbone
 from focus_picker.deep.training import WEIGHT_DECAY
+from focus_picker.deep.views import alone
 from focus_picker.deep.window import WINDOW_PX, centre
 from focus_picker.hybrid.losses import label_loss
 from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
-from focus_picker.models.feature_head import turned
 
 BATCH = 32
 BALANCE, NOISE_GREY = 0.04, 2.0  # half those of the training from scratch: one microscope varies less than many
@@ -180,12 +180,9 @@ def _varied(image: np.ndarray, rng: np.random.Generator, grey: bool) -> np.ndarr
 
 
 def distributions(student: keras.Model, windows: np.ndarray) -> np.ndarray:
-    """Distributions ``(N, bins)`` of central windows, the mean over their eight orientations."""
-    views = turned(windows)
-    given = np.concatenate(views)
-
-    starts = range(0, len(given), PREDICTED)
+    """Distributions ``(N, bins)`` of central windows, the mean over several looks at each."""
+    looks = alone(windows).looks()
+    starts = range(0, len(looks.windows), PREDICTED)
     # Not compiled: that takes longer than the few batches do, and TensorFlow warns where it is done again and again.
-    logits = [student(given[at : at + PREDICTED], training=False)["logits"] for at in starts]
-    parts = [tf.nn.softmax(one).numpy() for one in logits]
-    return np.concatenate(parts).reshape(len(views), len(windows), -1).mean(axis=0)
+    logits = [student(looks.windows[at : at + PREDICTED], training=False)["logits"] for at in starts]
+    return looks.pooled(np.concatenate([tf.nn.softmax(one).numpy() for one in logits]))

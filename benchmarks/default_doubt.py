@@ -18,9 +18,9 @@ from benchmarks.default_model import risk
 from benchmarks.report import Output, Report, Row, run
 from focus_picker.dataset.errors import InputError
 from focus_picker.deep.competence import other_side
+from focus_picker.deep.views import turned
 from focus_picker.deep.window import centre
 from focus_picker.models.bins import DEFAULT_BINS
-from focus_picker.models.feature_head import turned
 from focus_picker.training.default_data import ALL_KINDS, SCORE_PER_SLICE, Windows, load_shards
 from focus_picker.training.make_default import STAGES, held_back, held_kinds, train_stage
 
@@ -41,7 +41,7 @@ def compare_doubts(
     if not (work / stage.name).is_dir():
         raise InputError(f"no {stage.name} in {work}; run python -m training.make_default first, or give its --work")
     windows = load_shards(work / "windows", work / "shipped")  # what the stage learned from: it is taken up as it is
-    network = embedding_too(train_stage(stage, windows, work, 1.0, None, None))
+    network = embedding_too(train_stage(stage, windows, work, 1.0, None))
     met = first_of(windows, ~np.isin(windows.kind, held_kinds()) & held_back(windows), 3 * images)
     known = seen_by(network, met.image, stage.window_px)
     rows = []

@@ -101,7 +101,7 @@ def compare_parts(
         stage = Stage("networks", images, LEARNING_RATE, WINDOW_PX)
         if network is not None:
             return learn(network, stage, learnt, work / name, 1.0)
-        return train_stage(stage, learnt, work / name, 1.0, None, None)
+        return train_stage(stage, learnt, work / name, 1.0, None)
 
     whole, test = trained("everything", everything), everything.select(held_back(everything))
     rows = [part_row("everything", whole, test, strangers)]

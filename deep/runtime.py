@@ -9,11 +9,12 @@ import numpy as np
 from focus_picker.dataset.errors import InputError
 from focus_picker.deep.competence import image_properties, other_side, outside_competence
 from focus_picker.deep.quiet import quiet_stderr
-from focus_picker.deep.window import native_window, spread_windows
+from focus_picker.deep.views import ImageWindows, alone, windows_of
+from focus_picker.deep.window import native_window
 from focus_picker.features import measure
 from focus_picker.models import DEFAULT_MODEL
 from focus_picker.models.contract import Judgement, ScoreDistribution, unsure_of_small
-from focus_picker.models.feature_head import LEAST_PROBABILITY, pooled, turned
+from focus_picker.models.feature_head import pooled
 from focus_picker.models.focus_state import UNSURE, stated
 from focus_picker.models.side_file import StudentSide, read_model
 
@@ -40,29 +41,24 @@ class Student:
         """Leave the interpreter behind: worker processes build their own."""
         return {**self.__dict__, "_runner": None}
 
-    def predict(self, windows: np.ndarray) -> dict[str, np.ndarray]:
-        """Run the network, over all orientations and with the features where the side file says so.
-
-        Parameters
-        ----------
-        windows
-            ``(N, size, size, 3)`` uint8 RGB.
+    def predict(self, cut: ImageWindows) -> dict[str, np.ndarray]:
+        """Run the network on images, over several looks and with the features where the side file says so.
 
         Returns
         -------
         dict
             ``score`` ``(N,)``, ``spread`` ``(N,)``, ``distribution`` ``(N, bins)``.
         """
-        if not self.side.turns and self.side.features is None:
-            outputs = self._outputs(windows)
+        bins, head = self.side.bins, self.side.features
+        if not self.side.turns and head is None:
+            outputs = self._outputs(cut.central)
             return {name: outputs[name][:, 0] for name in ("score", "spread")} | {
                 "distribution": outputs["distribution"]
             }
-        bins, head = self.side.bins, self.side.features
-        views = turned(windows) if self.side.turns else [windows]
-        distribution = np.mean([self._outputs(view)["distribution"] for view in views], axis=0)
+        looks = cut.looks() if self.side.turns else alone(cut.central)
+        distribution = looks.pooled(self._outputs(looks.windows)["distribution"])
         if head is not None:
-            rows = np.array([list(measure(window, head.names).values()) for window in windows], dtype=float)
+            rows = np.array([list(measure(window, head.names).values()) for window in cut.central], dtype=float)
             distribution = pooled(distribution, head.distribution(rows, bins), head.share)
         return {"score": bins.quantile(distribution, 0.5), "spread": bins.spread(distribution)} | {
             "distribution": distribution
@@ -72,27 +68,21 @@ class Student:
         """Judge images; see :class:`models.contract.Model`. The properties are those of ``deep.competence``."""
         size = self.side.window_px
         if not images:
-            return self.judge_windows(_no_windows(size))
-        if not self.side.corners:
-            return unsure_of_small(
-                self.judge_windows(np.stack([native_window(image, size) for image in images])), images
-            )
-        views = [spread_windows(image, size) for image in images]
-        first = np.cumsum([0, *map(len, views[:-1])])
-        windows = np.stack([window for several in views for window in several])
-        distribution, bins = mean_of_each(self.predict(windows)["distribution"], first), self.side.bins
-        outputs = {"score": bins.quantile(distribution, 0.5), "spread": bins.spread(distribution)}
-        outputs["distribution"] = distribution
-        return unsure_of_small(self._judgement(outputs, image_properties(windows[first])), images)
+            return self.judge_windows(np.empty((0, size, size, 3), np.uint8))
+        if self.side.corners:
+            cut = windows_of(images, size)
+        else:
+            cut = alone(np.stack([native_window(image, size) for image in images]))
+        return unsure_of_small(self._judge(cut), images)
 
     def judge_windows(self, windows: np.ndarray) -> Judgement:
-        """Judge windows ``(N, size, size, 3)`` uint8 RGB; there may be none."""
-        outputs = self.predict(windows) if len(windows) else self._nothing()
-        properties = image_properties(windows)
-        return self._judgement(outputs, properties)
+        """Judge windows ``(N, size, size, 3)`` uint8 RGB, each an image; there may be none."""
+        return self._judge(alone(windows))
 
-    def _judgement(self, outputs: dict[str, np.ndarray], properties: dict[str, np.ndarray]) -> Judgement:
+    def _judge(self, cut: ImageWindows) -> Judgement:
+        outputs = self.predict(cut) if len(cut.first) else self._nothing()
         side, distribution = self.side, np.asarray(outputs["distribution"], dtype=float)
+        properties = image_properties(cut.central)
         score = outputs["score"].astype(float)
         lower, upper = side.intervals.interval(side.bins, outputs["distribution"])
         doubt = other_side(side.bins, distribution)
@@ -141,23 +131,6 @@ class Student:
                 interpreter.allocate_tensors()
             self._runner = interpreter.get_signature_runner()
         return self._runner
-
-
-def mean_of_each(distribution: np.ndarray, first: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Pool the distributions ``(W, bins)`` of several windows of each image: their geometric mean ``(N, bins)``.
-
-    ``first`` ``(N,)`` says where each image's windows begin. Where windows agree it is as narrow as they are, which the
-    arithmetic mean is not.
-    """
-    counts = np.diff([*first, len(distribution)])
-    surprise = np.log(np.maximum(distribution.astype(float), LEAST_PROBABILITY))
-    mean = np.exp(np.add.reduceat(surprise, first) / counts[:, np.newaxis])
-    mean /= mean.sum(axis=1, keepdims=True)
-    return np.where(counts[:, np.newaxis] > 1, mean, distribution[np.asarray(first)])
-
-
-def _no_windows(size: int) -> np.ndarray:
-    return np.empty((0, size, size, 3), np.uint8)
 
 
 def load_student(path: str | Path) -> Student:

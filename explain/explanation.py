@@ -17,6 +17,7 @@ from focus_picker.dataset.files import sha256_of
 from focus_picker.dataset.images import read_image
 from focus_picker.deep.quiet import quiet_stderr
 from focus_picker.deep.runtime import Student
+from focus_picker.deep.views import alone
 from focus_picker.deep.window import native_window
 from focus_picker.explain.attribution import Attribution, Region, attribute, expected_score, regions
 from focus_picker.explain.contributions import Contributions, contributions
@@ -117,10 +118,9 @@ class KerasStudent(Student):
         super().__init__(b"", side)
         self.network = network
 
-    def predict(self, windows: np.ndarray) -> dict[str, np.ndarray]:
-        """Run the Keras network; see ``Student.predict``."""
-        outputs = {name: np.asarray(value) for name, value in self.network(windows, training=False).items()}
-        return {**outputs, "score": outputs["score"][:, 0], "spread": outputs["spread"][:, 0]}
+    def _outputs(self, windows: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the Keras network; see ``Student._outputs``."""
+        return {name: np.asarray(value) for name, value in self.network(windows, training=False).items()}
 
 
 @dataclass(frozen=True)
@@ -229,14 +229,14 @@ def load_student(weights: str | Path) -> KerasStudent:
             f"{weights} is not the network that {SHIPPED_FILE} beside it was made from; keep a run's files together"
         )
     # The map is of one window, and so is the score beside it.
-    return KerasStudent(network, side.model_copy(update={"corners": False}))
+    return KerasStudent(network, side.model_copy(update={"turns": False, "corners": False}))
 
 
 def explain_network(student: KerasStudent, image: np.ndarray) -> NetworkPart:
     """Score an image with the network and divide the score among its pixels."""
     side, judged = student.side, student.judge([image])
     window = native_window(image, side.window_px)
-    spread = float(student.predict(window[np.newaxis])["spread"][0])
+    spread = float(student.predict(alone(window[np.newaxis]))["spread"][0])
     attribution = attribute(expected_score(student.network, side.bins), window, side.score_per_slice)
     verdict = verdict_of(judged, doubts_of_network(side, judged, spread))
     return NetworkPart(verdict, judged.distribution, window, attribution, regions(attribution, window))

@@ -4,8 +4,6 @@ A network knows much from simulation and little of the microscope at hand; a smo
 microscope from some hundred images and nothing else. Their errors differ, so that they are weighed together.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
@@ -86,9 +84,3 @@ def pooled(network: np.ndarray, features: np.ndarray, share: float) -> np.ndarra
     log = (1 - share) * np.log(network + LEAST_PROBABILITY) + share * np.log(features + LEAST_PROBABILITY)
     weight = np.exp(log - log.max(axis=1, keepdims=True))
     return weight / weight.sum(axis=1, keepdims=True)
-
-
-def turned(windows: np.ndarray) -> Sequence[np.ndarray]:
-    """All eight orientations of square windows ``(N, S, S, C)``: a cell has no upright."""
-    quarter = [np.rot90(windows, turns, axes=(1, 2)) for turns in range(4)]
-    return [np.ascontiguousarray(view) for view in (*quarter, *(view[:, ::-1] for view in quarter))]

@@ -116,10 +116,11 @@ class StudentSide(SideFile):
     trained_sha256
         Of ``best_model.h5``, the network that it was converted from; empty where it is not stated.
     turns
-        Whether its answer is the mean over the eight orientations of the window.
+        Whether it looks at an image several times, turned otherwise each time, and its answer is their mean; see
+        :mod:`deep.views`.
     corners
-        Whether its answer is the mean over the windows of ``deep.window.spread_windows`` where the image is larger than
-        the window; the range of competence is asked about the central one.
+        Whether it looks so at the corners too of an image that is larger than the window; the range of competence is
+        asked about the central one.
     features
         What handcrafted features add to its answer; None for the network alone.
     """

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.deep.competence import image_properties, learn_competence, other_side, outside_competence
+from focus_picker.deep.views import ORIENTATIONS, ImageWindows, alone, oriented, turned, windows_of
 from focus_picker.deep.window import centre, native_window, spread_windows
 from focus_picker.models.bins import DEFAULT_BINS, ScoreBins
 
@@ -150,24 +151,57 @@ def test_windows_spread_to_the_corners_of_an_image_that_is_larger(shape, count):
         assert [int((view[..., 0] > 0).sum()) for view in views] == [0, 1, 1, 1, 1]
 
 
+def test_orientations_are_the_eight_of_a_square():
+    image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
+    seen = [view[0].tobytes() for view in turned(image)]
+    assert len(set(seen)) == ORIENTATIONS
+    assert set(seen) == {np.rot90(side, k).tobytes() for side in (image[0], image[0, ::-1]) for k in range(4)}
+
+
+def test_windows_are_turned_against_each_other_and_a_single_one_is_seen_four_times():
+    cut = windows_of([windows(1, size, seed)[0] for seed, size in enumerate((20, 2 * SIZE, SIZE))], SIZE)
+    looks = cut.looks()
+    assert list(cut.counts) == [1, 5, 1]
+    assert list(looks.counts) == [4, 5, 4]
+    own = [cut.windows[np.full(4, 0)], cut.windows[1:6], cut.windows[np.full(4, 6)]]
+    expected = [oriented(several[at : at + 1], at)[0] for several in own for at in range(len(several))]
+    np.testing.assert_array_equal(looks.windows, np.stack(expected))
+    some = cut.of(np.array([False, True, True]))
+    assert list(some.first) == [0, 5]
+    np.testing.assert_array_equal(some.windows, cut.windows[1:])
+
+
+def test_looks_that_agree_are_pooled_to_what_they_say_and_one_alone_is_left_as_it_is():
+    sure = np.array([[0.0, 0.2, 0.8], [0.0, 0.2, 0.8], [0.8, 0.2, 0.0]])
+    mean = ImageWindows(np.zeros((3, 1, 1, 3), np.uint8), np.array([0, 2])).pooled(sure)
+    np.testing.assert_allclose(mean, [[0, 0.2, 0.8], [0.8, 0.2, 0]], atol=2e-4)
+    both = ImageWindows(np.zeros((2, 1, 1, 3), np.uint8), np.array([0])).pooled(sure[1:])
+    np.testing.assert_allclose(both, both[:, ::-1])  # they contradict each other: either side
+
+
 def test_many_windows_are_judged_as_few_are(readout, monkeypatch):
     student = Student(to_tflite(readout, "fp32", windows(8)), side())
-    whole = student.predict(windows(7))
+    whole = student.predict(alone(windows(7)))
     monkeypatch.setattr("focus_picker.deep.runtime.MOST_AT_ONCE", 3)
-    for name, parts in student.predict(windows(7)).items():
+    for name, parts in student.predict(alone(windows(7))).items():
         np.testing.assert_allclose(parts, whole[name], atol=1e-6)
 
 
-def test_several_windows_are_pooled_image_by_image(readout):
-    student = Student(to_tflite(readout, "fp32", windows(8)), side(corners=True))
+def test_several_looks_are_pooled_image_by_image(readout):
+    weights = to_tflite(readout, "fp32", windows(8))
+    student, once = Student(weights, side(turns=True, corners=True)), Student(weights, side())
     images = [windows(1, size, seed)[0] for seed, size in enumerate((20, SIZE, 50, 70))]
     judged = student.judge(images)
     for at, image in enumerate(images):
-        each = student.judge_windows(np.stack(spread_windows(image, SIZE))).distribution.probability
-        mean = np.exp(np.log(np.maximum(each, 1e-4)).mean(axis=0)) if len(each) > 1 else each[0]
+        looks = windows_of([image], SIZE).looks().windows
+        each = once.judge_windows(looks).distribution.probability
+        mean = np.exp(np.log(np.maximum(each, 1e-4)).mean(axis=0))
         mean /= mean.sum()
         np.testing.assert_allclose(judged.distribution.probability[at], mean, atol=1e-5)
         assert judged.score[at] == pytest.approx(student.side.bins.quantile(mean[np.newaxis], 0.5)[0], abs=1e-4)
+    small = [np.ascontiguousarray(np.rot90(images[0], quarter)) for quarter in range(4)]
+    assert np.ptp(student.judge(small).score) < 1e-5  # a cell has no upright
+    assert np.ptp(once.judge(small).score) > 1e-4
     assert student.judge([]).score.shape == (0,)
 
 
@@ -364,9 +398,9 @@ def test_converted_models_score_as_keras_does_in_any_batch(readout, variant):
     images = windows(5, seed=3)
     expected = readout.predict(images, verbose=0)
     tolerance = 1e-4 if variant == "fp32" else 0.05
-    np.testing.assert_allclose(runtime.predict(images)["score"], expected["score"][:, 0], atol=tolerance)
-    single = np.concatenate([runtime.predict(images[i : i + 1])["score"] for i in range(5)])
-    np.testing.assert_allclose(single, runtime.predict(images)["score"], atol=1e-5)
+    np.testing.assert_allclose(runtime.predict(alone(images))["score"], expected["score"][:, 0], atol=tolerance)
+    single = np.concatenate([runtime.predict(alone(images[i : i + 1]))["score"] for i in range(5)])
+    np.testing.assert_allclose(single, runtime.predict(alone(images))["score"], atol=1e-5)
 
 
 def test_int8_converts_and_is_smaller():
@@ -386,7 +420,7 @@ def test_rounded_kernels_have_255_steps_a_filter_and_weights8_keeps_them(readout
         np.testing.assert_allclose(new / step, np.rint(new / step), atol=1e-3)
     images = windows(40, seed=4)
     said = model.predict(images, verbose=0)["distribution"]
-    shipped = Student(to_tflite(model, "weights8", images), side()).predict(images)["distribution"]
+    shipped = Student(to_tflite(model, "weights8", images), side()).predict(alone(images))["distribution"]
     as_trained = readout.predict(images, verbose=0)["distribution"]
     assert np.abs(shipped - said).mean() < 0.5 * np.abs(shipped - as_trained).mean()
 

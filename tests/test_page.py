@@ -179,8 +179,10 @@ def test_a_folder_is_dropped_by_the_browser_itself_and_its_other_files_are_left_
     (folder / "._3.jpg").write_bytes(b"of a Mac")
     session = page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
-    for step in ("dragEnter", "dragOver", "drop"):
+    marked = page.locator("#drop-zone.over")
+    for step in ("dragEnter", "dragOver", "dragOver", "drop"):  # a mouse says where it is again and again
         session.send("Input.dispatchDragEvent", {"type": step, "x": 300, "y": 250, "data": data})
+        marked.wait_for(state="detached" if step == "drop" else "attached")  # the page has heard of it
     assert is_true(best_plane(page)[0])
     assert page.locator("#stack-name").inner_text() == "cell 7 · 11 slices"
 

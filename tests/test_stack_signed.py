@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.stacks import find_stacks
+from focus_picker.deep.views import LOOKS_AT_ONE
 from focus_picker.models import DEFAULT_MODEL
 from focus_picker.models.focus_state import NOT_CALIBRATED
 from focus_picker.stack_inference import calibration as calibrating
@@ -302,7 +303,7 @@ def test_a_student_runs_once_for_all_that_it_judges():
     runs, network = [], student._signature()
     student._runner = lambda image: runs.append(len(image)) or network(image=image)
     judged = student.judge(images)
-    assert runs == [3]
+    assert runs == [3 * LOOKS_AT_ONE]
     assert judged.distribution.probability.sum(axis=1) == pytest.approx(1)
     assert len(student.judge([])) == 0
-    assert runs == [3]
+    assert runs == [3 * LOOKS_AT_ONE]

@@ -1,10 +1,11 @@
 """How much the default model may say: set by kinds of microscope that it had not met when it was asked.
 
 A laboratory's microscope is a stranger. What a model gets wrong on strangers is therefore measured with whole kinds
-left out of training, and it tells a side by the narrowest interval with which few enough of theirs are wrong, and few
-enough of any other kind's.
+left out of training. It tells a side by an interval with which few enough of theirs are wrong, and of any other kind's;
+and as a real stranger is stranger than a simulated one, by the widest that still leaves enough images a side.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from focus_picker.models.intervals import Widening, learn_widening
 
 WRONG_ALLOWED = 0.01  # of the images of any kind: not unsure, wrong side, beyond two slices
 RIGHT_ASKED = 0.97  # of the sides told beyond one slice, of any kind
+UNSURE_ALLOWED = 0.4  # of the images with colour, on the mean of the kinds
 COVERAGES = np.round(np.arange(0.5, 0.991, 0.01), 2)  # tried for the interval that tells the side, loosest first
 KIND_COLUMNS = ["kind", "images", "spearman", "mae", "sign_where_sure", "unsure", "confidently_wrong"]
 GREY = "grey"  # images without colour count as a kind of their own
@@ -78,19 +80,26 @@ class Asked:
 def learn_limits(strangers: Asked, met: Asked, score_per_slice: float) -> Limits:
     """Learn from images of kinds that were not met, and of all kinds from the network that has met them.
 
-    Strangers widen the intervals. Images with colour set the coverage: the loosest at which no kind of either is wrong
-    too often. Where images without colour are wrong too often at that, they get no side at all, as one coverage for
-    both would silence the others.
+    Strangers widen the intervals. Images with colour set the coverage: the tightest that leaves no more of them
+    ``unsure`` than allowed; where some kind would be wrong too often at that, the loosest with which none is. Where
+    images without colour are wrong too often at that, they get no side at all, as one coverage for both would silence
+    the others.
     """
     intervals = learn_widening(DEFAULT_BINS, strangers.distribution, strangers.score)
     groups = [(one.select(~one.grey), one.select(one.grey)) for one in (strangers, met)]
-    for coverage in COVERAGES:
-        limits = Limits(intervals=intervals, side_coverage=float(coverage))
-        if all(right_enough(coloured, limits, score_per_slice) for coloured, _ in groups):
-            break
-    if not all(right_enough(grey, limits, score_per_slice) for _, grey in groups):
-        return limits.model_copy(update={"least_chroma": GREY_CHROMA})
-    return limits
+    coloured, grey = ([group[at] for group in groups] for at in (0, 1))
+    tried = [Limits(intervals=intervals, side_coverage=float(coverage)) for coverage in COVERAGES]
+    right = [limits for limits in tried if all(right_enough(one, limits, score_per_slice) for one in coloured)]
+    telling = [limits for limits in right if unsure(coloured, limits, score_per_slice) <= UNSURE_ALLOWED]
+    chosen = telling[-1] if telling else (right or tried[-1:])[0]
+    if not all(right_enough(one, chosen, score_per_slice) for one in grey):
+        return chosen.model_copy(update={"least_chroma": GREY_CHROMA})
+    return chosen
+
+
+def unsure(asked: Sequence[Asked], limits: Limits, score_per_slice: float) -> float:
+    """Share of images that get no side with these limits, on the mean of the kinds."""
+    return float(pd.concat([limited_table(one, limits, score_per_slice) for one in asked])["unsure"].mean())
 
 
 def right_enough(asked: Asked, limits: Limits, score_per_slice: float) -> bool:

@@ -103,16 +103,22 @@ def main(
     work: Annotated[Path, typer.Option(help="Folder for shards and checkpoints.")] = Path("data/default"),
     stacks: Annotated[int, typer.Option(help="Stacks to simulate.")] = 10_000,
     effort: Annotated[float, typer.Option(help="Share of each stage's images to look at.")] = 1.0,
-    start: Annotated[Path | None, typer.Option(help="Trained weights to start from; none for random ones.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Trained weights from which the stages of all kinds go on.")
+    ] = None,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
     """Simulate, train, export, test, and write models/."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from focus_picker.deep.student import load_trained
+
     windows = make_windows(crops, work, stacks, jobs)
     images = make_whole_images(crops, work / "whole_images.npz", WHOLE_STACKS, jobs)
     student = None
     for stage in STAGES:
-        trained = train_stage(stage, windows, work, effort, start if student is None else None, student)
+        if start and not stage.strangers:
+            student, start = load_trained(start), None  # strangers are to stay some: their stages never start from it
+        trained = train_stage(stage, windows, work, effort, student)
         if stage.asked:
             strangers = ask(trained, images.of(HELD_KINDS))
         else:
@@ -145,20 +151,19 @@ def held_back(windows: Windows) -> np.ndarray:
 
 
 def train_stage(
-    stage: Stage, windows: Windows, work: Path, effort: float, start: Path | None, before: "keras.Model | None"
+    stage: Stage, windows: Windows, work: Path, effort: float, before: "keras.Model | None"
 ) -> "keras.Model":
-    """Train one stage from the one before, from given weights or from random ones."""
+    """Train one stage from the network before, or from random weights."""
     import keras
 
-    from focus_picker.deep.student import build_student, load_trained, start_from
+    from focus_picker.deep.student import build_student, start_from
     from focus_picker.deep.training import one_core_an_operation
 
     one_core_an_operation()
     keras.utils.set_random_seed(SEED)
     student = build_student(DEFAULT_BINS, n_auxiliary=windows.features.shape[1], size=stage.window_px)
-    given = load_trained(start) if start else before
-    if given is not None:
-        start_from(student, given)
+    if before is not None:
+        start_from(student, before)
     met = ~np.isin(windows.kind, held_kinds()) if stage.strangers else None
     return learn(student, stage, windows, work, effort, met)
 
@@ -232,10 +237,10 @@ def said(model: "keras.Model", given: Any) -> np.ndarray:
 def ask(student: "keras.Model", images: WholeImages) -> Asked:
     """Ask a network about whole images through microscopes that it has not met, as the runtime does."""
     from focus_picker.deep.competence import image_properties
-    from focus_picker.deep.runtime import mean_of_each
 
-    predicted = mean_of_each(said(student, images.windows), images.first)
-    chroma = image_properties(images.windows[images.first])["chroma"]
+    looks = images.cut.looks()
+    predicted = looks.pooled(said(student, looks.windows))
+    chroma = image_properties(images.cut.central)["chroma"]
     return Asked(predicted, images.score, images.kind, chroma)
 
 
@@ -287,7 +292,13 @@ def limited(side: "StudentSide", limits: Limits) -> "StudentSide":
     """Put what strangers taught in place of what the known kinds say, which is too little doubt."""
     chroma = (limits.least_chroma, side.competence.chroma[1])
     competence = side.competence.model_copy(update={"side_coverage": limits.side_coverage, "chroma": chroma})
-    stated = {"calibrated": False, "intervals": limits.intervals, "competence": competence, "corners": True}
+    stated = {
+        "calibrated": False,
+        "intervals": limits.intervals,
+        "competence": competence,
+        "turns": True,
+        "corners": True,
+    }
     return side.model_copy(update=stated)
 
 

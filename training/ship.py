@@ -15,6 +15,7 @@ from focus_picker.dataset.files import sha256_of
 from focus_picker.deep.competence import learn_competence
 from focus_picker.deep.export import VARIANTS, save_h5, static_batch, to_tflite
 from focus_picker.deep.runtime import Student
+from focus_picker.deep.views import alone
 from focus_picker.models.bins import ScoreBins
 from focus_picker.models.intervals import learn_widening
 from focus_picker.models.side_file import StudentSide, write_model
@@ -132,7 +133,9 @@ def _try(
     label: np.ndarray,
     fp32_mae: float | None,
 ) -> Trial:
-    outputs = predict_all(student, windows)
+    # The reference looks once.
+    one_look = Student(student.weights, student.side.model_copy(update={"turns": False, "corners": False}))
+    outputs = predict_all(one_look, windows)
     known = np.isfinite(label)
     mae = float(np.abs(outputs["score"][known] - label[known]).mean()) if known.any() else float("nan")
     keras_score = reference["score"][:, 0]
@@ -172,7 +175,7 @@ def why_refused(mae: float, fp32_mae: float | None, agreement: float) -> str:
 
 def predict_all(student: Student, windows: np.ndarray, batch: int = 64) -> dict[str, np.ndarray]:
     """Outputs for any number of windows, in batches."""
-    parts = [student.predict(windows[start : start + batch]) for start in range(0, len(windows), batch)]
+    parts = [student.predict(alone(windows[start : start + batch])) for start in range(0, len(windows), batch)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -236,7 +239,7 @@ def write_models(
     side = shipped.student.side.model_copy(update=stated | {"stack_calibration": stack_calibration})
     write_model(output / MODEL_FILE, shipped.student.weights, side)
     single = to_tflite(static_batch(model), side.variant, train_windows)
-    one_window = side.model_copy(update={"corners": False})  # it takes no more at a time
+    one_window = side.model_copy(update={"turns": False, "corners": False})  # it takes no more at a time
     write_model(output / "focus_model_static.tflite", single, one_window)
     if trials["int8"].passed:
         int8 = trials["int8"].student

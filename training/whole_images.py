@@ -5,7 +5,7 @@ windows of one image err together, and by how much no single window tells.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import numpy as np
 from focus_picker.dataset.files import atomic_path
 from focus_picker.dataset.parallel import parallel_map
 from focus_picker.dataset.simulation.kinds import KINDS, draw_instrument
-from focus_picker.deep.window import spread_windows
+from focus_picker.deep.views import ImageWindows, windows_of
+from focus_picker.deep.window import WINDOW_PX
 from focus_picker.training.default_data import PICTURE_SHARE, simulate_images, training_crops
 
 SEED, WIDEST_PX, WIDEST_UM = 700, 210, 30.0
@@ -26,27 +27,22 @@ class WholeImages:
 
     Attributes
     ----------
-    windows
-        ``(W, S, S, 3)`` uint8, those of an image one behind the other, the central one first.
-    first
-        ``(N,)`` where each image's windows begin.
+    cut
+        Their windows.
     score
         ``(N,)`` true scores.
     kind
         ``(N,)`` names of the kinds of microscope.
     """
 
-    windows: np.ndarray
-    first: np.ndarray
+    cut: ImageWindows
     score: np.ndarray
     kind: np.ndarray
 
     def of(self, kinds: Sequence[str]) -> "WholeImages":
         """Those of some kinds."""
         chosen = np.isin(self.kind, kinds)
-        counts = np.diff([*self.first, len(self.windows)])
-        first = np.cumsum([0, *counts[chosen][:-1]])
-        return WholeImages(self.windows[np.repeat(chosen, counts)], first, self.score[chosen], self.kind[chosen])
+        return WholeImages(self.cut.of(chosen), self.score[chosen], self.kind[chosen])
 
 
 def make_whole_images(crops: Path, file: Path, stacks: int, jobs: int) -> WholeImages:
@@ -55,17 +51,17 @@ def make_whole_images(crops: Path, file: Path, stacks: int, jobs: int) -> WholeI
         items = [(kind, number) for kind in KINDS for number in range(stacks)]
         make = partial(simulate_whole, training_crops(crops), SEED)
         made = list(parallel_map(make, items, "simulating whole images", jobs=jobs))
-        cut = [spread_windows(image) for images, _ in made for image in images]
+        cut = windows_of([image for images, _ in made for image in images], WINDOW_PX)
         arrays = {
-            "windows": np.stack([window for several in cut for window in several]),
-            "first": np.cumsum([0, *map(len, cut[:-1])]),
+            "windows": cut.windows,
+            "first": cut.first,
             "score": np.concatenate([score for _, score in made]),
             "kind": np.repeat([kind for kind, _ in items], [len(score) for _, score in made]),
         }
         with atomic_path(file) as temporary:
             np.savez(temporary, **arrays)  # type: ignore[arg-type]  # names, not options
     with np.load(file) as saved:
-        return WholeImages(*(saved[field.name] for field in fields(WholeImages)))
+        return WholeImages(ImageWindows(saved["windows"], saved["first"]), saved["score"], saved["kind"])
 
 
 def simulate_whole(pictures: list[Path], seed: int, item: tuple[str, int]) -> tuple[list[np.ndarray], np.ndarray]:
