@@ -35,9 +35,11 @@ def judge_strangers(
     judged = {name: judge(student, truth) for name, truth in truths.items()}
     step = student.side.score_per_slice
     note = (
-        "No stack of these microscopes was used to train, tune or choose anything. A slice is the folder's own; "
-        "spearman is of all images and (within a stack) the mean of each stack's own; confidently wrong: not `unsure`, "
-        f"wrong side, beyond {FAR_SLICES} slices, as a share of all images."
+        "No stack of these microscopes was used to train anything or to learn a limit. But the rule by which limits "
+        "are learned was changed with these figures in view (models/README.md), so that `unsure` and what is right "
+        "where sure are no blind test. A slice is the folder's own; spearman is of all images and (within a stack) "
+        f"the mean of each stack's own; confidently wrong: not `unsure`, wrong side, beyond {FAR_SLICES} slices, as a "
+        "share of all images."
     )
     tables = {
         "Microscopes": [figures(name, table) for name, table in judged.items()],

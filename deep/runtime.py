@@ -50,12 +50,13 @@ class Student:
             ``score`` ``(N,)``, ``spread`` ``(N,)``, ``distribution`` ``(N, bins)``.
         """
         bins, head = self.side.bins, self.side.features
-        if not self.side.turns and head is None:
+        several = self.side.turns or self.side.corners
+        if not several and head is None:
             outputs = self._outputs(cut.central)
             return {name: outputs[name][:, 0] for name in ("score", "spread")} | {
                 "distribution": outputs["distribution"]
             }
-        looks = cut.looks() if self.side.turns else alone(cut.central)
+        looks = cut.looks() if several else alone(cut.central)
         distribution = looks.pooled(self._outputs(looks.windows)["distribution"])
         if head is not None:
             rows = np.array([list(measure(window, head.names).values()) for window in cut.central], dtype=float)

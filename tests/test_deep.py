@@ -50,7 +50,7 @@ from focus_picker.models import DEFAULT_WEIGHTS  # noqa: E402
 from focus_picker.models.intervals import Widening, learn_widening  # noqa: E402
 from focus_picker.models.side_file import Competence, StudentSide, read_model, write_model  # noqa: E402
 from focus_picker.models.stack_calibration import StackCalibration  # noqa: E402
-from focus_picker.training.ship import why_refused  # noqa: E402
+from focus_picker.training.ship import rounded_if_as_good, why_refused  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 SIZE = 32
@@ -423,6 +423,27 @@ def test_rounded_kernels_have_255_steps_a_filter_and_weights8_keeps_them(readout
     shipped = Student(to_tflite(model, "weights8", images), side()).predict(alone(images))["distribution"]
     as_trained = readout.predict(images, verbose=0)["distribution"]
     assert np.abs(shipped - said).mean() < 0.5 * np.abs(shipped - as_trained).mean()
+
+
+def test_kernels_are_rounded_only_where_that_costs_no_error(readout):
+    images, model = windows(60, seed=4), keras.models.clone_model(readout)
+    model.set_weights(readout.get_weights())
+    truth = np.full(60, 300.0)  # so far off that what rounding adds to the error is nothing
+    truth[:5] = np.nan
+    rounded_if_as_good(model, images, truth)
+    assert any((new != old).any() for new, old in zip(layer_kernels(model), layer_kernels(readout), strict=True))
+    # A weight that nothing comes through takes all steps of its filter: the others would become zero.
+    spoilt = readout.get_weights()
+    head = next(at for at, weights in enumerate(spoilt) if weights.shape == readout.get_layer(LOGITS).kernel.shape)
+    embedding = keras.Model(readout.input, readout.get_layer(EMBEDDING).output).predict(images, verbose=0)
+    silent = int(np.argmin(np.abs(embedding).max(axis=0)))
+    assert np.abs(embedding[:, silent]).max() < 1e-6
+    spoilt[head][silent] = 1e4 * np.abs(spoilt[head]).max()
+    model.set_weights(spoilt)
+    truth = model.predict(images, verbose=0)["score"][:, 0] + 0.01
+    rounded_if_as_good(model, images, truth)
+    for new, old in zip(model.get_weights(), spoilt, strict=True):
+        np.testing.assert_array_equal(new, old)
 
 
 def layer_kernels(model) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ from focus_picker.dataset.declared import read_json
 from focus_picker.dataset.errors import InputError
 from focus_picker.dataset.files import as_text, atomic_path, sha256_of, write_text
 from focus_picker.dataset.stacks import find_stacks
-from focus_picker.deep.export import rounded, to_onnx
+from focus_picker.deep.export import to_onnx
 from focus_picker.deep.student import load_trained, with_readout
 from focus_picker.deep.training import deterministic
 from focus_picker.deep.window import SHIFT_PX, WINDOW_PX
@@ -46,7 +46,14 @@ from focus_picker.training.experiment import (
 )
 from focus_picker.training.parity import whole_path_parity
 from focus_picker.training.refine import refine_labels
-from focus_picker.training.ship import MODEL_FILE, calibrate, choose_variant, try_variants, write_models
+from focus_picker.training.ship import (
+    MODEL_FILE,
+    calibrate,
+    choose_variant,
+    rounded_if_as_good,
+    try_variants,
+    write_models,
+)
 
 CHECKPOINTS = "checkpoints"  # inside the run folder, removed when the run is complete
 
@@ -128,7 +135,8 @@ def run_cnn(
     student, student_history = build_and_train_student(learning, teacher, recipe, checkpoints / "student")
     seconds = time.perf_counter() - started
 
-    model = rounded(with_readout(student, bins))
+    held = parts[data.calibration]
+    model = rounded_if_as_good(with_readout(student, bins), held.inputs["image"], held.score)
     judged, side = judge(model, data, parts, bins)
     metrics = {
         "model": "student CNN, distilled from image and features",

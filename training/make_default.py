@@ -255,15 +255,14 @@ def set_limits(strangers: Asked, met: Asked, work: Path) -> Limits:
 
 def ship(student: "keras.Model", windows: Windows, limits: Limits, crops: Path, work: Path, jobs: int) -> pd.DataFrame:
     """Convert, state what is known, test on unseen crops through the shipped instruments, write ``models/``."""
-    from focus_picker.deep.export import rounded
     from focus_picker.deep.student import with_readout
     from focus_picker.deep.window import centre
-    from focus_picker.training.ship import calibrate, choose_variant, try_variants, write_models
+    from focus_picker.training.ship import calibrate, choose_variant, rounded_if_as_good, try_variants, write_models
 
     validation = held_back(windows)
-    model = rounded(with_readout(student, DEFAULT_BINS))
     seen = np.ascontiguousarray(centre(windows.image[np.flatnonzero(~validation)[::4]]))
     held = np.ascontiguousarray(centre(windows.image[validation]))
+    model = rounded_if_as_good(with_readout(student, DEFAULT_BINS), held, windows.score[validation])
     side = limited(calibrate(model, DEFAULT_BINS, seen, held, windows.score[validation], SCORE_PER_SLICE), limits)
     trials = try_variants(model, side, seen, held, windows.score[validation])
     shipped = choose_variant(trials, ("weights8",))
